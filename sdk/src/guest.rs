@@ -1,0 +1,147 @@
+//! The glue between the traits and the generated bindings; compiled for WebAssembly only.
+//!
+//! **Invariant**: buffers are moved, never copied: what the host lowered into this memory is what the rule edits and what the host
+//! lifts again.
+
+#[allow(unsafe_code, missing_debug_implementations, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod bindings {
+    //! One module for each world, over the same types.
+
+    pub mod redactor {
+        wit_bindgen::generate!({
+            path: "../wit",
+            world: "redactor-plugin",
+            pub_export_macro: true,
+            generate_all,
+        });
+    }
+
+    pub mod condition {
+        wit_bindgen::generate!({
+            path: "../wit",
+            world: "condition-plugin",
+            pub_export_macro: true,
+            with: {
+                "lakehouse:plugin/types@0.1.0": super::redactor::lakehouse::plugin::types,
+                "lakehouse:plugin/log@0.1.0": super::redactor::lakehouse::plugin::log,
+            },
+        });
+    }
+}
+
+use bindings::condition::exports::lakehouse::plugin::condition as condition_export;
+use bindings::redactor::exports::lakehouse::plugin::redactor as redactor_export;
+use bindings::redactor::lakehouse::plugin::{log as log_import, types};
+
+use crate::log::Level;
+use crate::{Bitmap, Column, Condition, Error, Redactor, Values, Varlen, Verdict};
+
+/// A redactor behind the component boundary.
+#[derive(Debug)]
+pub struct ExportedRedactor<R>(R);
+
+impl<R: Redactor + 'static> redactor_export::Guest for ExportedRedactor<R> {
+    type Rule = Self;
+}
+
+impl<R: Redactor + 'static> redactor_export::GuestRule for ExportedRedactor<R> {
+    fn open(config: String) -> Result<redactor_export::Rule, types::Error> {
+        Ok(redactor_export::Rule::new(Self(R::open(&config)?)))
+    }
+
+    fn redact(&self, values: types::Column) -> Result<types::Column, types::Error> {
+        Ok(self.0.redact_column(values.into())?.into())
+    }
+}
+
+/// A condition behind the component boundary.
+#[derive(Debug)]
+pub struct ExportedCondition<C>(C);
+
+impl<C: Condition + 'static> condition_export::Guest for ExportedCondition<C> {
+    type Rule = Self;
+}
+
+impl<C: Condition + 'static> condition_export::GuestRule for ExportedCondition<C> {
+    fn open(config: String) -> Result<condition_export::Rule, types::Error> {
+        Ok(condition_export::Rule::new(Self(C::open(&config)?)))
+    }
+
+    fn evaluate(&self, contexts: types::Varlen) -> Result<Vec<condition_export::Verdict>, types::Error> {
+        let verdicts = self.0.evaluate_all(&contexts.into())?;
+        Ok(verdicts.into_iter().map(Into::into).collect())
+    }
+}
+
+pub(crate) fn log(level: Level, message: &str) {
+    let level = match level {
+        Level::Trace => log_import::Level::Trace,
+        Level::Debug => log_import::Level::Debug,
+        Level::Info => log_import::Level::Info,
+        Level::Warn => log_import::Level::Warn,
+        Level::Error => log_import::Level::Error,
+    };
+    log_import::write(level, message);
+}
+
+impl From<types::Varlen> for Varlen {
+    fn from(varlen: types::Varlen) -> Self {
+        Self { offsets: varlen.offsets, data: varlen.data }
+    }
+}
+
+impl From<Varlen> for types::Varlen {
+    fn from(varlen: Varlen) -> Self {
+        Self { offsets: varlen.offsets, data: varlen.data }
+    }
+}
+
+impl From<types::Column> for Column {
+    fn from(column: types::Column) -> Self {
+        let values = match column.values {
+            types::Values::Text(v) => Values::Text(v.into()),
+            types::Values::Binary(v) => Values::Binary(v.into()),
+            types::Values::Int64(v) => Values::Int64(v),
+            types::Values::Float64(v) => Values::Float64(v),
+            types::Values::Boolean(v) => Values::Boolean(v),
+            types::Values::Date32(v) => Values::Date32(v),
+            types::Values::TimestampMicros(v) => Values::TimestampMicros(v),
+        };
+        Self { values, validity: column.validity.map(Bitmap::from_bytes) }
+    }
+}
+
+impl From<Column> for types::Column {
+    fn from(column: Column) -> Self {
+        let values = match column.values {
+            Values::Text(v) => types::Values::Text(v.into()),
+            Values::Binary(v) => types::Values::Binary(v.into()),
+            Values::Int64(v) => types::Values::Int64(v),
+            Values::Float64(v) => types::Values::Float64(v),
+            Values::Boolean(v) => types::Values::Boolean(v),
+            Values::Date32(v) => types::Values::Date32(v),
+            Values::TimestampMicros(v) => types::Values::TimestampMicros(v),
+        };
+        Self { values, validity: column.validity.map(Bitmap::into_bytes) }
+    }
+}
+
+impl From<Error> for types::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::InvalidConfig(message) => Self::InvalidConfig(message),
+            Error::InvalidInput { row, message } => Self::InvalidInput(types::RowError { row, message }),
+            Error::Unsupported(what) => Self::Unsupported(what),
+            Error::Internal(message) => Self::Internal(message),
+        }
+    }
+}
+
+impl From<Verdict> for condition_export::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Holds => Self::Holds,
+            Verdict::Fails(why) => Self::Fails(why),
+        }
+    }
+}
