@@ -1,0 +1,110 @@
+//! Which attack, and when.
+//!
+//! **Invariant**: `{}` is an honest rule.
+
+use lakehouse_sdk::raw::redactor::lakehouse::plugin::types;
+use lakehouse_sdk::{Config, Error, Value};
+
+/// Misbehaves on request.
+#[derive(Clone, Debug, Config)]
+pub(crate) struct Evil {
+    /// What to do.
+    #[config(default = Attack::None)]
+    pub(crate) attack: Attack,
+    /// Attack only in calls where a value contains this text; without it, in every call with at least one row.
+    pub(crate) trigger: Option<String>,
+    /// The size of what is huge.
+    #[config(default = 32)]
+    pub(crate) size_mib: u32,
+}
+
+/// Attacks of both kinds unless one is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Config)]
+pub(crate) enum Attack {
+    /// Honest.
+    None,
+    /// Never returns from `redact` or `evaluate`.
+    Loop,
+    /// Never returns from `open`; the trigger is not looked at.
+    LoopInOpen,
+    /// Never returns from the resource's destructor, if it was triggered before.
+    LoopInDrop,
+    /// Sleeps for an hour in a host call, where no instruction is executed.
+    Sleep,
+    /// Allocates and touches memory until it is refused, and traps then.
+    Memory,
+    /// Grows its memory until it is refused and answers honestly then.
+    MemoryGrow,
+    /// Recurses until the stack ends.
+    Recursion,
+    /// Traps.
+    Unreachable,
+    /// Panics, with a message that holds the first value.
+    Panic,
+    /// Leaves the process by way of WASI.
+    Exit,
+    /// Makes resource handles for ever.
+    Handles,
+    /// One row less than asked for.
+    ShortRows,
+    /// One row more than asked for.
+    LongRows,
+    /// No row at all, and not even a first offset (redactor); none (condition).
+    NoRows,
+    /// Bytes that are no UTF-8 (redactor: in a value; condition: in a reason).
+    BadUtf8,
+    /// A value that ends inside a character, the next begins there (redactor).
+    SplitCharacter,
+    /// Offsets that decrease (redactor).
+    BadOffsetsDecreasing,
+    /// A last offset far beyond the buffer (redactor).
+    BadOffsetsOverrun,
+    /// A negative offset (redactor).
+    BadOffsetsNegative,
+    /// A first offset that is not 0 (redactor).
+    BadOffsetsStart,
+    /// Every null becomes a value (redactor).
+    NullToValue,
+    /// A validity bitmap that is too short (redactor).
+    ShortValidity,
+    /// Answers in a type that is neither the input's nor text (redactor).
+    WrongType,
+    /// Booleans that are neither 0 nor 1 (redactor; the answer has the type of the input only if that is boolean).
+    BadBoolean,
+    /// An answer of `size_mib` (redactor: one value; condition: one reason).
+    HugeOutput,
+    /// A list whose length goes far beyond the memory.
+    WildPointer,
+    /// Many answers that share one buffer of `size_mib`, so that lifting them needs far more than the memory (condition).
+    AliasedOutput,
+    /// An error whose message is `size_mib` long.
+    HugeError,
+    /// An error with control characters, escape sequences and the first value in its message.
+    ControlCharsError,
+    /// Refuses its configuration with control characters in the message; the trigger is not looked at.
+    ControlCharsInOpen,
+    /// Writes 20,000 log lines of 1 KiB, then answers honestly.
+    LogFlood,
+    /// Writes one log line of `size_mib` with control characters, then answers honestly.
+    LogHuge,
+    /// Writes 20,000 lines of 1 KiB to standard error, then answers honestly.
+    StderrFlood,
+    /// Answers with every value that it has seen since it was instantiated (redactor: in each row; condition: as the reason).
+    RememberState,
+    /// An answer that depends on how often it was asked (redactor).
+    Nondeterministic,
+}
+
+impl Evil {
+    pub(crate) fn open(config: &str) -> Result<Self, types::Error> {
+        let value: Value = config.parse().map_err(|_| types::Error::InvalidConfig("not JSON".into()))?;
+        Self::from_value(value).map_err(|error| Error::from(error).into())
+    }
+
+    pub(crate) fn is_triggered_by(&self, data: &[u8], rows: usize) -> bool {
+        match &self.trigger {
+            None => rows > 0,
+            Some(trigger) => data.windows(trigger.len().max(1)).any(|window| window == trigger.as_bytes()),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Phone numbers: international ones by their country code, national ones by their shape, anything phone-like by its label.
+//!
+//! **Invariant**: without a plus sign or a label only shapes that hardly anything else has are taken; a label that announces
+//! something else (an order, a part) beats every national shape.
+
+use crate::label::Label;
+use crate::numbers::{Lead, Run};
+
+/// Country codes with the digits that a number has in all, the code included (ITU-T E.164 and the national plans). Others have
+/// between 9 and 15.
+const COUNTRIES: &[(&str, usize, usize)] = &[
+    ("1", 11, 11),
+    ("7", 11, 11),
+    ("20", 11, 12),
+    ("27", 11, 11),
+    ("30", 12, 12),
+    ("31", 11, 11),
+    ("32", 10, 11),
+    ("33", 11, 11),
+    ("34", 11, 11),
+    ("36", 10, 11),
+    ("39", 9, 13),
+    ("40", 11, 11),
+    ("41", 11, 11),
+    ("43", 8, 14),
+    ("44", 11, 12),
+    ("45", 10, 10),
+    ("46", 9, 12),
+    ("47", 10, 10),
+    ("48", 11, 11),
+    ("49", 8, 14),
+    ("51", 10, 11),
+    ("52", 12, 13),
+    ("54", 11, 13),
+    ("55", 12, 13),
+    ("56", 11, 11),
+    ("57", 12, 12),
+    ("60", 10, 12),
+    ("61", 11, 11),
+    ("62", 10, 14),
+    ("63", 11, 12),
+    ("64", 10, 12),
+    ("65", 10, 10),
+    ("66", 10, 11),
+    ("81", 11, 12),
+    ("82", 10, 12),
+    ("84", 11, 12),
+    ("86", 11, 13),
+    ("90", 12, 12),
+    ("91", 12, 12),
+    ("92", 11, 12),
+    ("94", 11, 11),
+    ("98", 12, 12),
+    ("212", 12, 12),
+    ("234", 11, 13),
+    ("254", 12, 12),
+    ("351", 12, 12),
+    ("352", 9, 12),
+    ("353", 10, 12),
+    ("358", 9, 13),
+    ("380", 12, 12),
+    ("420", 12, 12),
+    ("421", 12, 12),
+    ("852", 11, 11),
+    ("886", 11, 12),
+    ("966", 11, 12),
+    ("971", 11, 12),
+    ("972", 11, 12),
+];
+
+const MOST_GROUPS: usize = 8;
+const MOST_EXTENSION_DIGITS: usize = 6;
+
+/// How many groups from `first` on are a phone number.
+pub(crate) fn groups(run: &Run<'_>, first: usize, lead: &Lead, label: Label) -> Option<usize> {
+    let most = (run.groups.len() - first).min(MOST_GROUPS);
+    let fits = |count: &usize| {
+        run.may_end(first + count - 1)
+            && if lead.plus { is_international(run, first, *count) } else { is_national(run, first, *count, lead, label) }
+    };
+    (1..=most).rev().find(fits)
+}
+
+/// After a plus sign.
+fn is_international(run: &Run<'_>, first: usize, count: usize) -> bool {
+    let digits = run.digits(first, count);
+    // `+44 (0)20`: the zero is not dialled from abroad.
+    let trunk = count > 2 && run.group(first + 1) == "0" && run.seps[first].opens && run.seps[first + 1].closes;
+    let total = digits.len() - usize::from(trunk);
+    // `+40.712776` is a coordinate, `+1.4155552671` is not.
+    let decimal = count == 2 && run.seps[first].is(b'.') && run.lengths(first, 2)[1] < 8;
+    let (least, most) = country(&digits).unwrap_or((9, 15));
+    !digits.starts_with('0') && !decimal && (least..=most).contains(&total) && run.lengths(first, count)[count - 1] >= 2
+}
+
+fn country(digits: &str) -> Option<(usize, usize)> {
+    COUNTRIES.iter().rev().find(|(code, ..)| digits.starts_with(code)).map(|&(_, least, most)| (least, most))
+}
+
+fn is_national(run: &Run<'_>, first: usize, count: usize, lead: &Lead, label: Label) -> bool {
+    let (digits, lengths) = (run.digits(first, count), run.lengths(first, count));
+    if label == Label::Other || lengths[count - 1] < 2 {
+        return false;
+    }
+    let labelled = label == Label::Phone;
+    is_north_american(&digits, lengths, lead, labelled)
+        || is_with_trunk_zero(run, first, count, &digits, labelled)
+        || is_from_abroad(&digits, lengths, labelled)
+        || is_with_area_in_parens(&digits, lengths, lead)
+        || is_of_known_shape(&digits, lengths)
+        || (labelled && is_phone_like(run, first, count, &digits))
+}
+
+/// Area code and exchange start with 2 to 9 (North American Numbering Plan); a label lets `123-456-7890` pass as well.
+fn is_north_american(digits: &str, lengths: &[usize], lead: &Lead, labelled: bool) -> bool {
+    let local = match lengths {
+        [3, 3, 4] | [3, 7] | [10] => digits,
+        [1, 3, 3, 4] | [1, 3, 7] if digits.starts_with('1') => &digits[1..],
+        [11] if digits.starts_with('1') && labelled => &digits[1..],
+        _ => return false,
+    };
+    let valid = |code: &str| !code.starts_with(['0', '1']) && !code.ends_with("11");
+    labelled || lead.paren || (valid(&local[..3]) && !local[3..].starts_with(['0', '1']))
+}
+
+/// Most of the world: a zero, an area or network, a subscriber.
+fn is_with_trunk_zero(run: &Run<'_>, first: usize, count: usize, digits: &str, labelled: bool) -> bool {
+    let lengths = run.lengths(first, count);
+    if !digits.starts_with('0') || digits.starts_with("00") || !(9..=12).contains(&digits.len()) {
+        return false;
+    }
+    let pairs = lengths == [2; 5];
+    let next = digits.as_bytes()[1];
+    match (count, digits.len()) {
+        (1, 11) => labelled || matches!(next, b'1' | b'2' | b'3' | b'7'),
+        (1, 10) => labelled || matches!(next, b'6' | b'7'),
+        (1, _) => labelled || (digits.len() == 12 && next == b'1'),
+        _ => {
+            let dotted = run.inner_seps(first, count).iter().any(|sep| sep.is(b'.'));
+            (2..=5).contains(&lengths[0])
+                && lengths.iter().all(|&length| length >= 2)
+                && (!dotted || pairs || count > 2 || labelled)
+        }
+    }
+}
+
+/// `00` and a country code.
+fn is_from_abroad(digits: &str, lengths: &[usize], labelled: bool) -> bool {
+    let Some(international) = digits.strip_prefix("00") else { return false };
+    let range = country(international).unwrap_or((9, 15));
+    let in_range = (range.0..=range.1).contains(&international.len());
+    !international.starts_with('0') && in_range && (lengths.len() > 1 || labelled)
+}
+
+/// `(11) 95550-1234`.
+fn is_with_area_in_parens(digits: &str, lengths: &[usize], lead: &Lead) -> bool {
+    let a_year = lengths[0] == 4 && (digits.starts_with("19") || digits.starts_with("20"));
+    let subscriber: usize = lengths[1..].iter().sum();
+    lead.paren && !a_year && (2..=5).contains(&lengths[0]) && (6..=9).contains(&subscriber) && lengths.len() <= 4
+}
+
+/// Russia, China, Australia's 1300 and 1800.
+fn is_of_known_shape(digits: &str, lengths: &[usize]) -> bool {
+    let starts = |prefix: &str| digits.starts_with(prefix);
+    match lengths {
+        [1, 3, 3, 2, 2] => starts("8") || starts("7"),
+        [3, 4, 4] => starts("1") && !starts("10") && !starts("11") && !starts("12"),
+        [4, 3, 3] => starts("1300") || starts("1800"),
+        _ => false,
+    }
+}
+
+/// Anything of a phone number's length that is no decimal number and no ZIP+4.
+fn is_phone_like(run: &Run<'_>, first: usize, count: usize, digits: &str) -> bool {
+    let lengths = run.lengths(first, count);
+    let decimal = count == 2 && run.seps[first].is(b'.') && lengths[1] != 4 && lengths[1] < 6;
+    (7..=15).contains(&digits.len()) && !decimal && lengths != [5, 4] && lengths != [1, 3, 3]
+}
+
+/// The end of a number with the extension that follows it, if one does.
+pub(crate) fn with_extension(text: &str, end: usize) -> usize {
+    const WORDS: &[&str] = &["extension", "durchwahl", "interno", "extn", "poste", "ext", "wew", "dw", "x", "#"];
+    let rest = &text[end..];
+    let after = rest.trim_start_matches([' ', ',']);
+    if rest.len() - after.len() > 2 {
+        return end;
+    }
+    let lower = after.get(..after.len().min(16)).map(str::to_ascii_lowercase).unwrap_or_default();
+    let Some(word) = WORDS.iter().find(|word| lower.starts_with(**word)) else { return end };
+    let number = after[word.len()..].trim_start_matches(['.', ':', ' ']);
+    let length = number.bytes().take_while(u8::is_ascii_digit).count();
+    let closed = !number[length..].starts_with(|c: char| c.is_alphanumeric());
+    if (1..=MOST_EXTENSION_DIGITS).contains(&length) && closed { text.len() - number.len() + length } else { end }
+}
