@@ -1,0 +1,90 @@
+//! Why access was refused. No message tells a stranger which part of a key was wrong.
+
+use lakehouse_journal::JournalError;
+use lakehouse_storage::StorageError;
+use lakehouse_types::{Code, Fault, KeyId, KeyName, Members, ProfileId};
+
+use crate::{Action, Role};
+
+/// Why a key, an action or a change of keys was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// Unknown, wrong, revoked or expired: one answer for all.
+    #[error("no valid key was sent")]
+    Unauthenticated,
+    #[error("role `{role}` may not {action}; {} may", roles(*action))]
+    Forbidden { role: Role, action: Action },
+    #[error("the key may not use profile `{id}`; it may use {}", listed(allowed))]
+    ProfileNotAllowed { id: ProfileId, allowed: Vec<ProfileId> },
+    #[error("key `{id}` does not exist")]
+    UnknownKey { id: KeyId },
+    /// Also when that key is revoked or expired.
+    #[error("a key is or was named `{name}`, and the journal knows keys by their names; choose another one")]
+    NameTaken { name: KeyName },
+    #[error("the server itself may act as `{name}`; choose another name")]
+    NameReserved { name: KeyName },
+    #[error("`expires_at` is in the past")]
+    ExpiresInPast,
+    #[error("`{field}` holds more than {limit} entries")]
+    TooMany { field: &'static str, limit: usize },
+    #[error("`{target}` grants can only read")]
+    ReadOnlyTarget {
+        /// `view`, `index` or `profile`.
+        target: &'static str,
+    },
+    #[error("a grant names the verbs `read`, `write` or both")]
+    NoVerbs,
+    #[error("LAKEHOUSE_ADMIN_KEY must have 16 to 512 characters, none of them a blank or a control character")]
+    BootstrapShape,
+    #[error("LAKEHOUSE_ADMIN_KEY holds a key that was revoked or has expired; set another")]
+    BootstrapSpent,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+fn roles(action: Action) -> String {
+    action.roles().iter().map(|role| format!("`{role}`")).collect::<Vec<_>>().join(" or ")
+}
+
+fn listed(profiles: &[ProfileId]) -> String {
+    profiles.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+}
+
+impl Fault for AccessError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unauthenticated => Code::Unauthenticated,
+            Self::Forbidden { .. } => Code::Forbidden,
+            Self::ProfileNotAllowed { .. } => Code::ProfileNotAllowed,
+            Self::UnknownKey { .. } => Code::UnknownKey,
+            Self::NameTaken { .. } => Code::AlreadyExists,
+            Self::NameReserved { .. } => Code::InvalidDefinition,
+            Self::ExpiresInPast | Self::TooMany { .. } | Self::ReadOnlyTarget { .. } | Self::NoVerbs => Code::InvalidDefinition,
+            Self::BootstrapShape | Self::BootstrapSpent => Code::InvalidDefinition,
+            Self::Storage(error) => error.code(),
+            Self::Journal(error) => error.code(),
+        }
+    }
+
+    fn public(&self) -> String {
+        match self {
+            Self::Storage(error) => error.public(),
+            Self::Journal(error) => error.public(),
+            other => other.to_string(),
+        }
+    }
+
+    fn members(&self) -> Members {
+        match self {
+            Self::ProfileNotAllowed { allowed, .. } => {
+                let listed = allowed.iter().map(ProfileId::as_str).collect();
+                Members::from_iter([("allowed_profiles".to_owned(), listed)])
+            }
+            Self::Storage(error) => error.members(),
+            Self::Journal(error) => error.members(),
+            _ => Members::new(),
+        }
+    }
+}

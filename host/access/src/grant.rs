@@ -1,0 +1,192 @@
+//! What a key may name. On the wire `{"dataset": NAME, "verbs": ["read", "write"]}`, with `"*"` for every name.
+
+use std::{fmt, str::FromStr};
+
+use lakehouse_types::{DatasetName, IdError, ProfileId, ViewName};
+use serde::{Deserialize, Serialize};
+
+use crate::AccessError;
+
+/// What may be done with what a grant names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    Read,
+    Write,
+}
+
+/// One name, or every name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NameOrAll<T> {
+    All,
+    One(T),
+}
+
+impl<T: AsRef<str>> NameOrAll<T> {
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(one) => one.as_ref() == name,
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for NameOrAll<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::One(one) => one.fmt(f),
+        }
+    }
+}
+
+/// What a grant names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GrantTarget {
+    Dataset(NameOrAll<DatasetName>),
+    View(NameOrAll<ViewName>),
+    /// Named like a view.
+    Index(NameOrAll<ViewName>),
+    /// Allows the profile to be named in a request.
+    Profile(NameOrAll<ProfileId>),
+}
+
+impl GrantTarget {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Dataset(_) => "dataset",
+            Self::View(_) => "view",
+            Self::Index(_) => "index",
+            Self::Profile(_) => "profile",
+        }
+    }
+}
+
+/// One line of a key's permissions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Wire", into = "Wire")]
+pub struct Grant {
+    pub target: GrantTarget,
+    /// Sorted, without repetition.
+    pub verbs: Vec<Verb>,
+}
+
+impl Grant {
+    pub fn new(target: GrantTarget, verbs: impl IntoIterator<Item = Verb>) -> Self {
+        let mut verbs: Vec<Verb> = verbs.into_iter().collect();
+        verbs.sort_unstable();
+        verbs.dedup();
+        Self { target, verbs }
+    }
+
+    /// # Errors
+    /// When it permits nothing, or a write to what has no writes of its own.
+    pub(crate) fn validate(&self) -> Result<(), AccessError> {
+        if self.verbs.is_empty() {
+            return Err(AccessError::NoVerbs);
+        }
+        let is_writable = matches!(self.target, GrantTarget::Dataset(_));
+        if !is_writable && self.verbs.contains(&Verb::Write) {
+            return Err(AccessError::ReadOnlyTarget { target: self.target.kind() });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn permits(&self, verb: Verb) -> bool {
+        self.verbs.contains(&verb)
+    }
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dataset: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    view: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    verbs: Vec<Verb>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum WireError {
+    #[error("a grant names exactly one of `dataset`, `view`, `index`, `profile`")]
+    Target,
+    #[error("{0}, or \"*\"")]
+    Name(#[from] IdError),
+}
+
+fn name<T: FromStr<Err = IdError>>(text: &str) -> Result<NameOrAll<T>, WireError> {
+    if text == "*" { Ok(NameOrAll::All) } else { Ok(NameOrAll::One(text.parse()?)) }
+}
+
+impl TryFrom<Wire> for Grant {
+    type Error = WireError;
+
+    fn try_from(wire: Wire) -> Result<Self, WireError> {
+        let target = match wire {
+            Wire { dataset: Some(text), view: None, index: None, profile: None, .. } => GrantTarget::Dataset(name(&text)?),
+            Wire { dataset: None, view: Some(text), index: None, profile: None, .. } => GrantTarget::View(name(&text)?),
+            Wire { dataset: None, view: None, index: Some(text), profile: None, .. } => GrantTarget::Index(name(&text)?),
+            Wire { dataset: None, view: None, index: None, profile: Some(text), .. } => GrantTarget::Profile(name(&text)?),
+            _ => return Err(WireError::Target),
+        };
+        Ok(Self::new(target, wire.verbs))
+    }
+}
+
+impl From<Grant> for Wire {
+    fn from(grant: Grant) -> Self {
+        let Grant { target, verbs } = grant;
+        let wire = Self { verbs, ..Self::default() };
+        match target {
+            GrantTarget::Dataset(name) => Self { dataset: Some(name.to_string()), ..wire },
+            GrantTarget::View(name) => Self { view: Some(name.to_string()), ..wire },
+            GrantTarget::Index(name) => Self { index: Some(name.to_string()), ..wire },
+            GrantTarget::Profile(name) => Self { profile: Some(name.to_string()), ..wire },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::Grant;
+
+    #[test]
+    fn a_grant_reads_as_on_the_wire_and_back() {
+        for wire in [
+            json!({"dataset": "candidates", "verbs": ["read", "write"]}),
+            json!({"view": "*", "verbs": ["read"]}),
+            json!({"index": "resumes", "verbs": ["read"]}),
+            json!({"profile": "Ada-1", "verbs": ["read"]}),
+        ] {
+            let grant: Grant = serde_json::from_value(wire.clone()).unwrap();
+            assert!(grant.validate().is_ok(), "{wire}");
+            assert_eq!(serde_json::to_value(&grant).unwrap(), wire);
+        }
+    }
+
+    #[test]
+    fn a_grant_that_says_too_much_or_too_little_is_refused() {
+        for wire in [
+            json!({"verbs": ["read"]}),
+            json!({"dataset": "a", "view": "b", "verbs": ["read"]}),
+            json!({"dataset": "a"}),
+            json!({"dataset": "A", "verbs": ["read"]}),
+            json!({"dataset": "**", "verbs": ["read"]}),
+            json!({"dataset": "__raw__a", "verbs": ["read"]}),
+            json!({"dataset": "a", "verbs": ["own"]}),
+            json!({"dataset": "a", "verbs": ["read"], "column": "b"}),
+        ] {
+            assert!(serde_json::from_value::<Grant>(wire.clone()).is_err(), "{wire}");
+        }
+        for wire in [json!({"dataset": "a", "verbs": []}), json!({"view": "a", "verbs": ["write"]})] {
+            assert!(serde_json::from_value::<Grant>(wire.clone()).unwrap().validate().is_err(), "{wire}");
+        }
+    }
+}

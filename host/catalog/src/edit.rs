@@ -1,0 +1,127 @@
+//! What an edit may do. Each step checks the definitions as the steps before it left them.
+
+use std::sync::Arc;
+
+use lakehouse_journal::Draft;
+use lakehouse_storage::Transaction;
+use lakehouse_types::{DatasetName, ProfileId, ViewName};
+
+use crate::{CatalogError, CatalogSnapshot, DatasetRecord, DefinitionError, Profile, ViewRecord};
+
+/// Changes on their way into one metadata transaction. Handed to the closure of [`crate::Catalog::edit`].
+#[derive(Debug)]
+pub struct Edit {
+    pub(crate) next: CatalogSnapshot,
+    pub(crate) txn: Transaction,
+    pub(crate) drafts: Vec<Draft>,
+    /// Whether anything was staged; an edit that staged nothing commits nothing.
+    pub(crate) is_dirty: bool,
+}
+
+impl Edit {
+    pub(crate) fn new(present: &CatalogSnapshot, txn: Transaction) -> Self {
+        Self { next: present.clone(), txn, drafts: Vec::new(), is_dirty: false }
+    }
+
+    /// The definitions as this edit has made them so far.
+    pub fn definitions(&self) -> &CatalogSnapshot {
+        &self.next
+    }
+
+    /// Creates a dataset or updates the one with the same id.
+    ///
+    /// # Errors
+    /// When a view, or another dataset, has the name.
+    pub fn put_dataset(&mut self, record: DatasetRecord) -> Result<(), CatalogError> {
+        let name = &record.name;
+        if self.next.views.contains_key(name.as_str()) {
+            return Err(CatalogError::NameTaken { name: name.to_string(), holder: "view" });
+        }
+        if self.next.datasets.get(name).is_some_and(|present| present.id != record.id) {
+            return Err(CatalogError::NameTaken { name: name.to_string(), holder: "dataset" });
+        }
+        self.txn().put(name.as_str(), &record)?;
+        self.next.datasets.insert(name.clone(), Arc::new(record));
+        Ok(())
+    }
+
+    /// # Errors
+    /// When it does not exist, or a view or profile uses it.
+    pub fn remove_dataset(&mut self, name: &DatasetName) -> Result<Arc<DatasetRecord>, CatalogError> {
+        let record = self.next.dataset(name)?.clone();
+        let used_by = self.next.users_of_dataset(name);
+        if !used_by.is_empty() {
+            return Err(CatalogError::InUse { what: format!("dataset `{name}`"), used_by });
+        }
+        self.txn().delete::<DatasetRecord>(name.as_str());
+        self.next.datasets.remove(name);
+        Ok(record)
+    }
+
+    /// Creates or replaces a view.
+    ///
+    /// # Errors
+    /// When the definition is invalid, its base does not exist, or a dataset has the name.
+    pub fn put_view(&mut self, record: ViewRecord) -> Result<(), CatalogError> {
+        record.validate()?;
+        let name = &record.name;
+        if self.next.datasets.contains_key(name.as_str()) {
+            return Err(CatalogError::NameTaken { name: name.to_string(), holder: "dataset" });
+        }
+        self.next.dataset(&record.base_dataset)?;
+        self.txn().put(name.as_str(), &record)?;
+        self.next.views.insert(name.clone(), Arc::new(record));
+        Ok(())
+    }
+
+    /// # Errors
+    /// When it does not exist, or a profile binds it.
+    pub fn remove_view(&mut self, name: &ViewName) -> Result<Arc<ViewRecord>, CatalogError> {
+        let record = self.next.view(name)?.clone();
+        let used_by = self.next.users_of_view(name);
+        if !used_by.is_empty() {
+            return Err(CatalogError::InUse { what: format!("view `{name}`"), used_by });
+        }
+        self.txn().delete::<ViewRecord>(name.as_str());
+        self.next.views.remove(name);
+        Ok(record)
+    }
+
+    /// Creates or replaces a profile. Whether its components exist and accept their configs is checked by the engine.
+    ///
+    /// # Errors
+    /// When the definition is invalid, or binds what does not exist.
+    pub fn put_profile(&mut self, profile: Profile) -> Result<(), CatalogError> {
+        profile.validate()?;
+        if let Some(name) = profile.bound_datasets.iter().find(|name| self.next.relation(name).is_none()) {
+            return Err(profile.invalid(DefinitionError::UnknownBinding { name: name.clone() }));
+        }
+        self.txn().put(profile.id.as_str(), &profile)?;
+        self.next.profiles.insert(profile.id.clone(), Arc::new(profile));
+        Ok(())
+    }
+
+    /// # Errors
+    /// When it does not exist, or is `default`.
+    pub fn remove_profile(&mut self, id: &ProfileId) -> Result<Arc<Profile>, CatalogError> {
+        if *id == ProfileId::default_profile() {
+            return Err(CatalogError::DefaultProfile);
+        }
+        let profile = self.next.profile(id)?.clone();
+        self.txn().delete::<Profile>(id.as_str());
+        self.next.profiles.remove(id);
+        Ok(profile)
+    }
+
+    /// Adds a journal event to the transaction.
+    pub fn event(&mut self, draft: Draft) {
+        self.is_dirty = true;
+        self.drafts.push(draft);
+    }
+
+    /// Stages records of other crates in the same transaction.
+    pub fn txn(&mut self) -> &mut Transaction {
+        self.is_dirty = true;
+        &mut self.txn
+    }
+}

@@ -1,0 +1,29 @@
+//! Definitions: which datasets, views and profiles exist, and what they say.
+//!
+//! **Invariant**: a [`CatalogSnapshot`] is consistent and immutable: names are unique across datasets and views, every view's
+//! base and every profile's bindings exist. It changes only through [`Catalog::edit`], one edit at a time, each one metadata
+//! transaction together with its journal events, published after it is durable.
+
+mod catalog; // open, edit, publish
+mod component; // NAME, NAME@1.2, NAME@sha256:…
+mod dataset;
+mod edit; // what an edit may do, and its checks
+mod error;
+mod profile;
+mod redaction;
+mod rule; // a rule name bound to a component
+mod snapshot;
+mod tombstone;
+mod view;
+
+pub use catalog::Catalog;
+pub use component::{ComponentRef, ComponentRefError, Pin};
+pub use dataset::{DatasetRecord, RefreshPolicy};
+pub use edit::Edit;
+pub use error::{CatalogError, DefinitionError, UsedBy};
+pub use profile::{HnswConfig, Profile, ProfileInput, VectorBackend};
+pub use redaction::Redaction;
+pub use rule::{RuleBinding, RuleKind, RuleLimits};
+pub use snapshot::{CatalogSnapshot, Relation};
+pub use tombstone::TombstoneRecord;
+pub use view::{ViewInput, ViewRecord};

@@ -1,0 +1,75 @@
+//! The definitions at one moment.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use lakehouse_types::{DatasetName, PluginName, ProfileId, RuleName, ViewName};
+
+use crate::{CatalogError, DatasetRecord, Profile, UsedBy, ViewRecord};
+
+/// Immutable; a request holds one throughout.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogSnapshot {
+    pub datasets: BTreeMap<DatasetName, Arc<DatasetRecord>>,
+    pub views: BTreeMap<ViewName, Arc<ViewRecord>>,
+    /// Never without `default`.
+    pub profiles: BTreeMap<ProfileId, Arc<Profile>>,
+}
+
+/// What a name in SQL or in a binding stands for.
+#[derive(Debug, Clone)]
+pub enum Relation {
+    Dataset(Arc<DatasetRecord>),
+    View(Arc<ViewRecord>),
+}
+
+impl CatalogSnapshot {
+    /// # Errors
+    /// [`CatalogError::UnknownDataset`].
+    pub fn dataset(&self, name: &DatasetName) -> Result<&Arc<DatasetRecord>, CatalogError> {
+        self.datasets.get(name).ok_or_else(|| CatalogError::UnknownDataset { name: name.clone() })
+    }
+
+    /// # Errors
+    /// [`CatalogError::UnknownView`].
+    pub fn view(&self, name: &ViewName) -> Result<&Arc<ViewRecord>, CatalogError> {
+        self.views.get(name).ok_or_else(|| CatalogError::UnknownView { name: name.clone() })
+    }
+
+    /// # Errors
+    /// [`CatalogError::UnknownProfile`].
+    pub fn profile(&self, id: &ProfileId) -> Result<&Arc<Profile>, CatalogError> {
+        self.profiles.get(id).ok_or_else(|| CatalogError::UnknownProfile { id: id.clone() })
+    }
+
+    /// The dataset or view of this name.
+    pub fn relation(&self, name: &str) -> Option<Relation> {
+        let dataset = self.datasets.get(name).map(|record| Relation::Dataset(record.clone()));
+        dataset.or_else(|| self.views.get(name).map(|record| Relation::View(record.clone())))
+    }
+
+    /// What would break if the dataset went.
+    pub fn users_of_dataset(&self, name: &DatasetName) -> Vec<UsedBy> {
+        let views = self.views.values().filter(|view| view.base_dataset == *name).map(|view| UsedBy::View(view.name.clone()));
+        views.chain(self.profiles_binding(name.as_str())).collect()
+    }
+
+    /// What would break if the view went.
+    pub fn users_of_view(&self, name: &ViewName) -> Vec<UsedBy> {
+        self.profiles_binding(name.as_str()).collect()
+    }
+
+    /// Which rules of which profiles run this plugin, the short forms included.
+    pub fn users_of_plugin(&self, plugin: &PluginName) -> Vec<(ProfileId, RuleName)> {
+        let mut users = Vec::new();
+        for (id, profile) in &self.profiles {
+            let rules = profile.effective_rules().into_iter().filter(|rule| rule.component.plugin == *plugin);
+            users.extend(rules.map(|rule| (id.clone(), rule.name)));
+        }
+        users
+    }
+
+    fn profiles_binding<'s>(&'s self, relation: &'s str) -> impl Iterator<Item = UsedBy> + 's {
+        let binding = self.profiles.values().filter(move |profile| profile.bound_datasets.iter().any(|bound| bound == relation));
+        binding.map(|profile| UsedBy::Profile(profile.id.clone()))
+    }
+}

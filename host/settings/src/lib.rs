@@ -1,0 +1,19 @@
+//! `config/lakehouse.toml` as typed, validated settings.
+//!
+//! **Invariant**: a [`Settings`] holds only values within their documented limits, and a key that nobody reads is an error, never
+//! ignored. The shipped file states the built-in defaults: a test compares the two.
+
+mod error;
+mod plugins; // the sandbox's ceilings and folders
+mod query; // queries and ingest
+mod section; // one TOML table, read key by key
+mod server; // listening, keys, logging
+mod settings; // the whole
+mod storage; // buckets, metadata, truth files
+
+pub use error::{Problem, SettingsError};
+pub use plugins::PluginSettings;
+pub use query::{IngestSettings, QuerySettings};
+pub use server::{AuthSettings, LogFormat, LogSettings, ServerSettings};
+pub use settings::Settings;
+pub use storage::{BucketSettings, StorageSettings, TruthSettings};

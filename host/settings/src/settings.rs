@@ -1,0 +1,139 @@
+//! The whole of `lakehouse.toml`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lakehouse_types::BucketName;
+
+use crate::{
+    AuthSettings, BucketSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings, ServerSettings, SettingsError,
+    StorageSettings, TruthSettings,
+    error::Problem,
+    section::{self, Problems, Section},
+};
+
+/// The file's name inside the config folder.
+const FILE: &str = "lakehouse.toml";
+
+/// Everything that the config folder's `lakehouse.toml` can say. [`Settings::default`] is the file left empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub server: ServerSettings,
+    pub auth: AuthSettings,
+    /// Never without `primary`.
+    pub buckets: BTreeMap<BucketName, BucketSettings>,
+    pub query: QuerySettings,
+    pub plugins: PluginSettings,
+    pub ingest: IngestSettings,
+    pub storage: StorageSettings,
+    pub truth: TruthSettings,
+    pub log: LogSettings,
+}
+
+impl Settings {
+    /// Reads `dir/lakehouse.toml`. The truth folder is resolved against `dir`; see [`Settings::rooted`] for the other paths.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no TOML, or holds an unknown key or a value beyond its limits: every problem at once.
+    pub fn load(dir: &Path) -> Result<Self, SettingsError> {
+        let file = dir.join(FILE);
+        let text = fs::read_to_string(&file).map_err(|source| SettingsError::Read { file: file.clone(), source })?;
+        let mut settings = Self::parse(&text, &file)?;
+        let dir = std::path::absolute(dir).map_err(|source| SettingsError::Read { file, source })?;
+        settings.truth.dir = dir.join(settings.truth.dir);
+        Ok(settings)
+    }
+
+    /// Reads the text of a file; `file` is for messages.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn parse(text: &str, file: &Path) -> Result<Self, SettingsError> {
+        let problems = Problems::of(text);
+        let table = section::parse(text, &problems).map_err(|Problem { line, message }| SettingsError::Syntax {
+            file: file.to_owned(),
+            line,
+            message,
+        })?;
+        let settings = Self::read(Section::root(table, &problems));
+        match problems.into_sorted() {
+            problems if problems.is_empty() => Ok(settings),
+            problems => Err(SettingsError::Invalid { file: file.to_owned(), problems }),
+        }
+    }
+
+    /// Resolves the relative paths of buckets, spill, spool, plugin folder and cache against the data folder.
+    #[must_use]
+    pub fn rooted(mut self, data: &Path) -> Self {
+        for bucket in self.buckets.values_mut() {
+            if let BucketSettings::Local { path } = bucket {
+                root(path, data);
+            }
+        }
+        root(&mut self.query.spill_path, data);
+        root(&mut self.ingest.spool_path, data);
+        root(&mut self.plugins.folder, data);
+        root(&mut self.plugins.cache_path, data);
+        if let Some(distribution) = &mut self.plugins.distribution {
+            root(distribution, data);
+        }
+        root(&mut self.truth.dir, data);
+        self
+    }
+
+    /// Whether others than this machine's own users could reach a server that asks nobody for a key. A file that says so is refused;
+    /// whoever changes `listen` later asks again.
+    pub fn is_exposed(&self) -> bool {
+        !self.auth.enabled && !self.server.listen.ip().to_canonical().is_loopback()
+    }
+
+    fn read(mut file: Section<'_, '_>) -> Self {
+        let settings = Self {
+            server: ServerSettings::read(file.section("server")),
+            auth: AuthSettings::read(file.section("auth")),
+            buckets: BucketSettings::read(file.section("buckets")),
+            query: QuerySettings::read(file.section("query")),
+            plugins: PluginSettings::read(file.section("plugins")),
+            ingest: IngestSettings::read(file.section("ingest")),
+            storage: StorageSettings::read(file.section("storage")),
+            truth: TruthSettings::read(file.section("truth")),
+            log: LogSettings::read(file.section("log")),
+        };
+        if settings.server.request_timeout < settings.query.deadline {
+            file.report(format!(
+                "\"request_timeout_ms\" in [server] is {}, less than \"deadline_ms\" in [query], {}: queries would be cut off without \
+                 their own error",
+                settings.server.request_timeout.as_millis(),
+                settings.query.deadline.as_millis()
+            ));
+        }
+        if settings.is_exposed() {
+            file.report(format!(
+                "\"enabled\" in [auth] is false and \"listen\" in [server] is {}: everybody who reaches it would be an admin; listen on \
+                 a loopback address like 127.0.0.1, or enable keys",
+                settings.server.listen
+            ));
+        }
+        file.finish();
+        settings
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let problems = Problems::of("");
+        Self::read(Section::root(toml::de::DeTable::new(), &problems))
+    }
+}
+
+fn root(path: &mut PathBuf, base: &Path) {
+    if path.is_relative() {
+        *path = base.join(&*path);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! Buckets, the metadata store, and the folder of truth rules.
+
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use lakehouse_types::BucketName;
+
+use crate::section::Section;
+
+/// `[buckets.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BucketSettings {
+    /// A directory, created on first start.
+    Local {
+        /// Relative to the data folder.
+        path: PathBuf,
+    },
+    /// Lives as long as the process.
+    Memory,
+}
+
+impl BucketSettings {
+    /// Reads `[buckets]`. The primary bucket always exists: the local folder `data` unless the file says otherwise.
+    pub(crate) fn read(section: Section<'_, '_>) -> BTreeMap<BucketName, Self> {
+        let problems = section.problems();
+        let mut buckets = BTreeMap::new();
+        let mut lines = BTreeMap::new();
+        for (name, mut table) in section.into_named() {
+            let bucket = Self::read_one(&mut table, &name);
+            match BucketName::new(&name) {
+                Ok(name) => {
+                    lines.insert(name.clone(), table.line());
+                    buckets.extend(bucket.map(|bucket| (name, bucket)));
+                }
+                Err(error) => table.report(format!("[buckets.{name:?}]: {error}")),
+            }
+            table.finish();
+        }
+        buckets.entry(BucketName::primary()).or_insert_with(|| Self::Local { path: PathBuf::from("data") });
+        for (name, line) in lines {
+            if let Some(other) = Self::overlapping(&name, &buckets) {
+                problems.report(line, format!("[buckets.{name}] and [buckets.{other}] share a folder; give each its own"));
+            }
+        }
+        buckets
+    }
+
+    fn read_one(table: &mut Section<'_, '_>, name: &str) -> Option<Self> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Kind {
+            Local,
+            Memory,
+        }
+        let has_path = table.has("path");
+        let kind = table.choice("kind", Kind::Local, &[("local", Kind::Local), ("memory", Kind::Memory)]);
+        let path = table.optional_path("path");
+        match (kind, path) {
+            (Kind::Memory, None) => Some(Self::Memory),
+            (Kind::Memory, Some(_)) => {
+                table.report(format!("\"path\" in [buckets.{name}] has no meaning for kind = \"memory\""));
+                None
+            }
+            (Kind::Local, Some(path)) => Some(Self::Local { path }),
+            (Kind::Local, None) => {
+                if !has_path {
+                    table.report(format!("[buckets.{name}] needs a \"path\": the folder that holds its objects"));
+                }
+                None
+            }
+        }
+    }
+
+    /// Another bucket whose folder contains this one's, is inside it, or is the same. Of two that the file states, the later
+    /// name is told of the earlier.
+    fn overlapping<'b>(name: &BucketName, buckets: &'b BTreeMap<BucketName, Self>) -> Option<&'b BucketName> {
+        let mine = lexical(buckets.get(name)?.path()?);
+        let others = buckets.iter().filter(|(other, _)| *other < name || other.as_str() == "primary" && *other != name);
+        others.filter_map(|(other, bucket)| Some((other, lexical(bucket.path()?)))).find_map(|(other, theirs)| {
+            let is_shared = mine.starts_with(&theirs) || theirs.starts_with(&mine);
+            is_shared.then_some(other)
+        })
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Local { path } => Some(path),
+            Self::Memory => None,
+        }
+    }
+}
+
+/// The path without `.` and with `..` resolved by name alone.
+fn lexical(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(clean.components().next_back(), Some(Component::Normal(_))) => {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    clean
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// How long metadata writes are gathered before one is made durable. Default 2 ms.
+    pub meta_flush: Duration,
+}
+
+impl StorageSettings {
+    pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
+        let settings = Self { meta_flush: section.millis("meta_flush_ms", 2, 1..=1000) };
+        section.finish();
+        settings
+    }
+}
+
+/// `[truth]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TruthSettings {
+    /// The folder of rule files; relative to the config folder. Default `truth`.
+    pub dir: PathBuf,
+    /// How often the folder is looked at for changes. Default 500 ms.
+    pub poll: Duration,
+}
+
+impl TruthSettings {
+    pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
+        let settings = Self { dir: section.path("dir", "truth"), poll: section.millis("poll_ms", 500, 50..=60_000) };
+        section.finish();
+        settings
+    }
+}

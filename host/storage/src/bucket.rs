@@ -1,0 +1,268 @@
+//! Buckets: named places for objects, built once at start from their declarations.
+//!
+//! **Invariant**: `primary` exists; each bucket has a URL of its own; a local bucket's writes are synced before they are
+//! reported; a local bucket is held by one writer.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lakehouse_types::BucketName;
+use object_store::{GetOptions, ObjectStore, local::LocalFileSystem, memory::InMemory};
+use tokio::runtime::Handle;
+use url::Url;
+
+use crate::{
+    BucketCounts, Result, RetryPolicy, StorageError, compat::CompatStore, lock::WriterLock, metrics::Counters,
+    store::BucketStore, sweep::sweep,
+};
+
+/// A probe that takes longer counts as failed.
+const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A bucket as declared.
+#[derive(Debug, Clone)]
+pub struct BucketSpec {
+    pub name: BucketName,
+    pub kind: BucketKind,
+}
+
+/// Where a bucket keeps its objects.
+#[derive(Debug, Clone)]
+pub enum BucketKind {
+    /// A directory, created when missing.
+    Local { path: PathBuf },
+    /// This process's memory, for tests and scratch data.
+    Memory,
+}
+
+/// What all buckets share.
+#[derive(Debug, Clone)]
+pub struct BucketOptions {
+    /// The runtime that stores run on.
+    pub io: Handle,
+    pub retry: RetryPolicy,
+}
+
+impl BucketOptions {
+    pub fn new(io: Handle) -> Self {
+        Self { io, retry: RetryPolicy::default() }
+    }
+}
+
+/// Every bucket of this host, by name. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Buckets {
+    all: Arc<BTreeMap<BucketName, Bucket>>,
+    primary: Bucket,
+}
+
+/// One bucket. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: BucketName,
+    url: Url,
+    store: Arc<BucketStore>,
+    compat: Arc<CompatStore>,
+    counters: Arc<Counters>,
+    io: Handle,
+    root: Option<PathBuf>,
+    lock: Option<WriterLock>,
+}
+
+/// How a bucket answered a probe.
+#[derive(Debug, Clone)]
+pub struct BucketHealth {
+    pub name: BucketName,
+    pub healthy: bool,
+    pub latency: Duration,
+}
+
+impl Buckets {
+    /// Opens every declared bucket and takes the writer's lock of each local one.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] while another host, or another bucket of this one, holds a directory; [`StorageError::NoPrimary`],
+    /// [`StorageError::BucketClash`], or [`StorageError::OpenBucket`] with the cause.
+    pub async fn open(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Self> {
+        let mut hosts = BTreeMap::new();
+        for spec in &specs {
+            if let Some(first) = hosts.insert(spec.name.url_host(), spec.name.clone()) {
+                return Err(StorageError::BucketClash { first, second: spec.name.clone() });
+            }
+        }
+        let io = options.io.clone();
+        io.spawn_blocking(move || open_all(specs, &options)).await.map_err(|_| StorageError::TaskLost)?
+    }
+
+    /// # Errors
+    /// [`StorageError::UnknownBucket`] with the names that exist.
+    pub fn get(&self, name: &BucketName) -> Result<Bucket> {
+        self.all.get(name).cloned().ok_or_else(|| StorageError::UnknownBucket { name: name.clone(), valid: self.names() })
+    }
+
+    pub fn primary(&self) -> Bucket {
+        self.primary.clone()
+    }
+
+    /// Sorted.
+    pub fn names(&self) -> Vec<BucketName> {
+        self.all.keys().cloned().collect()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Bucket> {
+        self.all.values()
+    }
+
+    /// Probes every bucket at once; answers within two seconds.
+    pub async fn health(&self) -> Vec<BucketHealth> {
+        futures::future::join_all(self.all.values().map(Bucket::probe)).await
+    }
+}
+
+impl Bucket {
+    pub fn name(&self) -> &BucketName {
+        &self.shared.name
+    }
+
+    /// The bucket for code of this workspace; local writes are synced.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.shared.store) as _
+    }
+
+    /// The bucket for DataFusion and Delta.
+    pub fn compat(&self) -> Arc<dyn object_store_13::ObjectStore> {
+        Arc::clone(&self.shared.compat) as _
+    }
+
+    /// The URL under which DataFusion and Delta register the bucket: `lakehouse://lakehouse-primary/`.
+    pub fn url(&self) -> Url {
+        self.shared.url.clone()
+    }
+
+    /// The directory of a local bucket.
+    pub fn local_path(&self) -> Option<&Path> {
+        self.shared.root.as_deref()
+    }
+
+    pub fn counts(&self) -> BucketCounts {
+        self.shared.counters.snapshot()
+    }
+
+    pub(crate) fn io(&self) -> &Handle {
+        &self.shared.io
+    }
+
+    /// A storage error that names this bucket.
+    pub fn error(&self, source: object_store::Error) -> StorageError {
+        StorageError::Store { bucket: self.shared.name.clone(), source }
+    }
+
+    async fn probe(&self) -> BucketHealth {
+        let begun = Instant::now();
+        let location = object_store::path::Path::from("_health");
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let answer = self.shared.store.get_opts(&location, options);
+        let answered = match tokio::time::timeout(HEALTH_DEADLINE, answer).await {
+            Ok(Ok(_) | Err(object_store::Error::NotFound { .. })) => true,
+            Ok(Err(_)) | Err(_) => false,
+        };
+        // A missing object in a missing directory is no sign of health.
+        let present = self.shared.root.as_ref().is_none_or(|root| root.is_dir());
+        BucketHealth { name: self.shared.name.clone(), healthy: answered && present, latency: begun.elapsed() }
+    }
+}
+
+fn open_all(specs: Vec<BucketSpec>, options: &BucketOptions) -> Result<Buckets> {
+    #[cfg(feature = "test-util")]
+    let faults = crate::fault::Faults::from_env();
+    let mut all = BTreeMap::new();
+    for BucketSpec { name, kind } in specs {
+        let (base, root, lock): (Arc<dyn ObjectStore>, _, _) = match kind {
+            BucketKind::Memory => (Arc::new(InMemory::new()), None, None),
+            BucketKind::Local { path } => {
+                let (store, root, lock) = open_local(&name, &path)?;
+                (Arc::new(store), Some(root), Some(lock))
+            }
+        };
+        #[cfg(feature = "test-util")]
+        let base = match &faults {
+            Some(faults) => crate::fault::FaultStore::wrap(base, faults),
+            None => base,
+        };
+        let bucket = Bucket::assemble(name, base, root, lock, options);
+        all.insert(bucket.name().clone(), bucket);
+    }
+    for bucket in all.values() {
+        sweep_in_background(bucket);
+    }
+    let primary = all.get(&BucketName::primary()).cloned().ok_or(StorageError::NoPrimary)?;
+    Ok(Buckets { all: Arc::new(all), primary })
+}
+
+impl Bucket {
+    fn assemble(
+        name: BucketName,
+        base: Arc<dyn ObjectStore>,
+        root: Option<PathBuf>,
+        lock: Option<WriterLock>,
+        options: &BucketOptions,
+    ) -> Self {
+        let url = Url::parse(&format!("lakehouse://{}/", name.url_host())).expect("a bucket's URL host has URL characters only");
+        let counters = Arc::new(Counters::default());
+        let store = Arc::new(BucketStore::new(base, options.io.clone(), options.retry, Arc::clone(&counters), root.clone()));
+        let compat = Arc::new(CompatStore::new(Arc::clone(&store)));
+        Self { shared: Arc::new(Shared { name, url, store, compat, counters, io: options.io.clone(), root, lock }) }
+    }
+}
+
+/// Only under the lock, where no one else can be writing what looks abandoned.
+fn sweep_in_background(bucket: &Bucket) {
+    if let (Some(root), Some(lock)) = (bucket.shared.root.clone(), &bucket.shared.lock) {
+        let since = lock.since;
+        bucket.shared.io.spawn_blocking(move || sweep(&root, since));
+    }
+}
+
+fn open_local(name: &BucketName, path: &Path) -> Result<(LocalFileSystem, PathBuf, WriterLock)> {
+    let failed = |source: io::Error| StorageError::OpenBucket { name: name.clone(), path: path.to_owned(), source };
+    create_synced(path).map_err(failed)?;
+    let root = path.canonicalize().map_err(failed)?;
+    let lock = WriterLock::take(&root).map_err(|error| error.into_storage(name, &root))?;
+    let store = LocalFileSystem::new_with_prefix(&root)
+        .map_err(|error| failed(io::Error::other(error)))?
+        .with_fsync(true)
+        .with_automatic_cleanup(false);
+    Ok((store, root, lock))
+}
+
+/// Creates a directory and its missing ancestors, each entry synced.
+fn create_synced(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_synced(parent)?;
+    }
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(error),
+        _ => {}
+    }
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

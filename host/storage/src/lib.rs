@@ -1,0 +1,35 @@
+//! Where bytes live: buckets (named object stores) and the metadata store.
+//!
+//! **Invariant**: what this crate has acknowledged is on stable storage, and one process at a time writes to a local
+//! bucket. Every byte that the host reads or writes passes through a [`Bucket`], so that retries, counts and injected faults
+//! have one place.
+
+mod bucket;
+mod cache;
+mod collection;
+mod compat;
+mod convert;
+mod error;
+#[cfg(feature = "test-util")]
+mod fault;
+mod io;
+mod lock;
+mod meta;
+mod metrics;
+mod record;
+mod retry;
+mod store;
+mod sweep;
+mod transaction;
+
+pub use bucket::{Bucket, BucketHealth, BucketKind, BucketOptions, BucketSpec, Buckets};
+pub use collection::Collection;
+pub use error::{Result, StorageError};
+pub use meta::{Meta, MetaOptions};
+pub use metrics::BucketCounts;
+pub use record::Record;
+pub use retry::RetryPolicy;
+pub use transaction::{Submitted, Transaction};
+
+pub use object_store;
+pub use object_store_13;

@@ -1,0 +1,257 @@
+use std::time::{Duration, Instant};
+
+use lakehouse_types::{BucketName, Code, Fault};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+use super::{Meta, MetaOptions};
+use crate::{BucketKind, BucketOptions, BucketSpec, Buckets, Record, StorageError};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Number(u64);
+
+impl Record for Number {
+    const COLLECTION: &'static str = "number";
+    const FORMAT: u32 = 1;
+}
+
+/// Its name begins as the other's does: collections must not run into each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Numbering(String);
+
+impl Record for Numbering {
+    const COLLECTION: &'static str = "number_2";
+    const FORMAT: u32 = 1;
+}
+
+async fn buckets(kind: BucketKind) -> Buckets {
+    let specs = vec![BucketSpec { name: BucketName::primary(), kind }];
+    Buckets::open(specs, BucketOptions::new(Handle::current())).await.unwrap()
+}
+
+async fn memory() -> Meta {
+    Meta::open(&buckets(BucketKind::Memory).await.primary(), MetaOptions::default()).await.unwrap()
+}
+
+async fn put(meta: &Meta, key: &str, value: u64) {
+    let mut txn = meta.begin().await.unwrap();
+    txn.put(key, &Number(value)).unwrap();
+    txn.commit().await.unwrap();
+}
+
+fn numbers(rows: &[(String, Number)]) -> Vec<(&str, u64)> {
+    rows.iter().map(|(key, number)| (key.as_str(), number.0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_all_or_nothing() {
+    let meta = memory().await;
+    let mut txn = meta.begin().await.unwrap();
+    txn.put("a", &Number(1)).unwrap();
+    txn.put("x", &Numbering("one".into())).unwrap();
+    assert_eq!(txn.get::<Number>("a").await.unwrap(), Some(Number(1)));
+    assert_eq!(meta.collection::<Number>().get("a").await.unwrap(), None);
+    drop(txn);
+    assert_eq!(meta.collection::<Number>().get("a").await.unwrap(), None);
+
+    let mut txn = meta.begin().await.unwrap();
+    txn.put("a", &Number(1)).unwrap();
+    txn.put("b", &Number(2)).unwrap();
+    txn.put("x", &Numbering("one".into())).unwrap();
+    txn.commit().await.unwrap();
+    let mut txn = meta.begin().await.unwrap();
+    txn.delete::<Number>("a");
+    txn.put("c", &Number(3)).unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(numbers(&meta.collection().all().await.unwrap()), [("b", 2), ("c", 3)]);
+    assert_eq!(meta.collection::<Numbering>().get("x").await.unwrap(), Some(Numbering("one".into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scans_are_ordered_paged_and_keep_to_their_prefix() {
+    let meta = memory().await;
+    for (key, value) in [("b/2", 2), ("a", 9), ("b/1", 1), ("b/10", 10), ("b0", 7), ("b/é", 4)] {
+        put(&meta, key, value).await;
+    }
+    let all = meta.collection::<Number>();
+    assert_eq!(numbers(&all.scan("b/", None, 9).await.unwrap()), [("b/1", 1), ("b/10", 10), ("b/2", 2), ("b/é", 4)]);
+    assert_eq!(numbers(&all.scan("b/", Some("b/10"), 1).await.unwrap()), [("b/2", 2)]);
+    assert_eq!(numbers(&all.scan("b/", Some("b/é"), 9).await.unwrap()), []);
+    assert_eq!(numbers(&all.scan("", Some("b/é"), 9).await.unwrap()), [("b0", 7)]);
+    assert_eq!(all.all().await.unwrap().len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_race_is_a_conflict_and_writes_nothing() {
+    let meta = memory().await;
+    put(&meta, "n", 1).await;
+    let mut first = meta.begin().await.unwrap();
+    let mut second = meta.begin().await.unwrap();
+    for txn in [&mut first, &mut second] {
+        let Number(seen) = txn.get("n").await.unwrap().unwrap();
+        txn.put(&format!("seen-{seen}"), &Number(seen)).unwrap();
+        txn.put("n", &Number(seen + 1)).unwrap();
+    }
+    first.commit().await.unwrap();
+    let error = second.commit().await.unwrap_err();
+    assert!(error.is_conflict());
+    assert_eq!(error.code(), Code::WriteConflict);
+    assert_eq!(meta.collection::<Number>().get("n").await.unwrap(), Some(Number(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn increments_that_race_are_all_counted() {
+    let meta = memory().await;
+    put(&meta, "n", 0).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let meta = meta.clone();
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    loop {
+                        let mut txn = meta.begin().await.unwrap();
+                        let Number(seen) = txn.get("n").await.unwrap().unwrap();
+                        txn.put("n", &Number(seen + 1)).unwrap();
+                        match txn.commit().await {
+                            Ok(()) => break,
+                            Err(error) if error.is_conflict() => {}
+                            Err(error) => panic!("{error:?}"),
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(meta.collection::<Number>().get("n").await.unwrap(), Some(Number(80)));
+}
+
+/// Copies a directory as a crash would leave it: no farewell from the process.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            // The store may remove a file while we look.
+            let _ = std::fs::copy(entry.path(), target);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_there_after_a_crash_and_a_start_is_quick() {
+    let root = tempfile::tempdir().unwrap();
+    let (before, after) = (root.path().join("before"), root.path().join("after"));
+    let meta =
+        Meta::open(&buckets(BucketKind::Local { path: before.clone() }).await.primary(), MetaOptions::default()).await.unwrap();
+    for n in 0..700 {
+        put(&meta, &format!("{n:04}"), n).await;
+    }
+    copy(&before, &after);
+    let bucket = buckets(BucketKind::Local { path: after }).await.primary();
+    let begun = Instant::now();
+    let reopened = Meta::open(&bucket, MetaOptions::default()).await.unwrap();
+    let all = reopened.collection::<Number>().all().await.unwrap();
+    let took = begun.elapsed();
+    assert_eq!(all.len(), 700);
+    assert!(all.iter().enumerate().all(|(n, (_, number))| number.0 == n as u64));
+    assert!(took < Duration::from_millis(700), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_writes_everything_and_ends_service() {
+    let root = tempfile::tempdir().unwrap();
+    let kind = BucketKind::Local { path: root.path().into() };
+    let first = buckets(kind.clone()).await;
+    let meta = Meta::open(&first.primary(), MetaOptions::default()).await.unwrap();
+    put(&meta, "a", 1).await;
+    meta.health().await.unwrap();
+    meta.close().await.unwrap();
+    meta.close().await.unwrap();
+    assert_eq!(meta.health().await.unwrap_err().code(), Code::ShuttingDown);
+    assert_eq!(meta.collection::<Number>().get("a").await.unwrap_err().code(), Code::ShuttingDown);
+    drop((meta, first));
+    let meta = Meta::open(&buckets(kind).await.primary(), MetaOptions::default()).await.unwrap();
+    assert_eq!(meta.collection::<Number>().get("a").await.unwrap(), Some(Number(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_writer_is_fenced() {
+    let bucket = buckets(BucketKind::Memory).await.primary();
+    let old = Meta::open(&bucket, MetaOptions::default()).await.unwrap();
+    put(&old, "a", 1).await;
+    let new = Meta::open(&bucket, MetaOptions::default()).await.unwrap();
+    // It may learn of its fate by itself before it tries to write.
+    let late = async {
+        let mut late = old.begin().await?;
+        late.put("a", &Number(2))?;
+        late.commit().await
+    };
+    let error = late.await.unwrap_err();
+    assert_eq!(error.code(), Code::ReadOnly, "{error:?}");
+    assert_eq!(new.collection::<Number>().get("a").await.unwrap(), Some(Number(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_log_is_never_a_wrong_answer() {
+    let root = tempfile::tempdir().unwrap();
+    let (whole, damaged) = (root.path().join("whole"), root.path().join("damaged"));
+    let meta =
+        Meta::open(&buckets(BucketKind::Local { path: whole.clone() }).await.primary(), MetaOptions::default()).await.unwrap();
+    put(&meta, "a", 41).await;
+    let log = whole.join("_meta/1/wal");
+    let mut files: Vec<_> = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let last = files.iter().rfind(|file| file.metadata().unwrap().len() > 0).unwrap();
+    let bytes = std::fs::read(last).unwrap();
+    for bit in (0..bytes.len() * 8).step_by(61) {
+        let _ = std::fs::remove_dir_all(&damaged);
+        copy(&whole, &damaged);
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(damaged.join(last.strip_prefix(&whole).unwrap()), flipped).unwrap();
+        let bucket = buckets(BucketKind::Local { path: damaged.clone() }).await.primary();
+        let answer = async {
+            let meta = Meta::open(&bucket, MetaOptions::default()).await?;
+            let found = meta.collection::<Number>().get("a").await;
+            let _ = meta.close().await;
+            found
+        };
+        match tokio::time::timeout(Duration::from_secs(20), answer).await.expect("no hang") {
+            Ok(found) => assert_eq!(found, Some(Number(41)), "bit {bit}"),
+            Err(StorageError::Meta(_)) => {}
+            Err(error) => panic!("bit {bit}: {error:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_of_settled_records_are_answered_from_memory() {
+    let bucket = buckets(BucketKind::Memory).await.primary();
+    let meta = Meta::open(&bucket, MetaOptions::default()).await.unwrap();
+    let mut txn = meta.begin().await.unwrap();
+    for n in 0..20_000 {
+        txn.put(&format!("{n:05}"), &Number(n)).unwrap();
+    }
+    txn.commit().await.unwrap();
+    meta.close().await.unwrap();
+
+    let meta = Meta::open(&bucket, MetaOptions::default()).await.unwrap();
+    let numbers = meta.collection::<Number>();
+    let reads = async |key: &str| {
+        let before = bucket.counts().reads;
+        assert!(numbers.get(key).await.unwrap().is_some());
+        bucket.counts().reads - before
+    };
+    assert!(reads("12345").await > 0, "it was in memory all along");
+    // The store itself polls now and then; one of a few reads is surely undisturbed.
+    let mut repeated = Vec::new();
+    for _ in 0..5 {
+        repeated.push(reads("12345").await);
+    }
+    assert!(repeated.contains(&0), "{repeated:?}");
+}
