@@ -1,0 +1,139 @@
+//! What can be wrong with an input.
+//!
+//! **Invariant**: lines, columns and types may be told, values never.
+
+use lakehouse_tables::TableError;
+use lakehouse_types::{Code, Fault, Members};
+
+use crate::format::FORMATS;
+
+/// Why an ingest failed.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    #[error("mode=upsert is not offered yet: use append or replace")]
+    UpsertNotOffered,
+    #[error("the format is not known: send format={FORMATS}, a file name with such an ending, or a Content-Type")]
+    UnknownFormat,
+    #[error("the input is empty")]
+    Empty,
+    #[error("the input is UTF-16: send UTF-8")]
+    Utf16,
+    #[error("header columns {first} and {second} are both named `{name}` (case does not count)")]
+    DuplicateHeader { name: String, first: usize, second: usize },
+    #[error("the header's column {column} has no legal name: at most 255 bytes of UTF-8 without control characters")]
+    HeaderName { column: usize },
+    #[error("line {line} has {found} columns, the header has {expected}")]
+    Ragged { line: u64, expected: usize, found: usize },
+    #[error("line {line}, column {column}: {what}")]
+    Malformed { line: u64, column: usize, what: &'static str },
+    #[error("line {line}, column `{column}`: the value is not UTF-8 text")]
+    NotText { line: u64, column: String },
+    /// `found` is the kind of value, like "text" or "a fraction".
+    #[error("line {line}, column `{column}`: the value does not fit type {expected}: it is {found}")]
+    Value { line: u64, column: String, expected: String, found: &'static str },
+    #[error("column `{column}` is {given}, which {format} cannot hold")]
+    ColumnKind { column: String, given: String, format: &'static str },
+    #[error("line {line}: a row must be a JSON object")]
+    NotAnObject { line: u64 },
+    #[error("the input has more than {limit} columns")]
+    TooManyColumns { limit: usize },
+    #[error("the objects of the input have more than {limit} different members in all")]
+    TooManyMembers { limit: usize },
+    #[error("{part} is larger than {limit_mib} MiB: write it in smaller ones")]
+    PartTooLarge { part: &'static str, limit_mib: u64 },
+    #[error("line {line}: the record is longer than {limit_bytes} bytes")]
+    RecordTooLarge { line: u64, limit_bytes: usize },
+    #[error("the input is larger than {limit_mib} MiB once decompressed")]
+    TooLarge { limit_mib: u64 },
+    #[error("the {what} data is broken")]
+    Broken {
+        what: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the body ended early")]
+    Body(#[source] std::io::Error),
+    #[error("the spool file could not be used")]
+    Spool(#[source] std::io::Error),
+    #[error("an array could not be built")]
+    Arrow(#[from] arrow::error::ArrowError),
+    #[error("the writer stopped")]
+    Stopped,
+    #[error("a reader task ended abnormally")]
+    Task(#[from] tokio::task::JoinError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+impl IngestError {
+    /// The reason without the line, for a list of rejected rows.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Ragged { expected, found, .. } => format!("{found} columns, the header has {expected}"),
+            Self::NotText { column, .. } => format!("column `{column}`: the value is not UTF-8 text"),
+            Self::Value { column, expected, found, .. } => {
+                format!("column `{column}`: the value does not fit type {expected}: it is {found}")
+            }
+            Self::Malformed { column, what, .. } => format!("column {column}: {what}"),
+            Self::NotAnObject { .. } => "a row must be a JSON object".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl Fault for IngestError {
+    fn code(&self) -> Code {
+        match self {
+            Self::UpsertNotOffered => Code::InvalidParameter,
+            Self::UnknownFormat => Code::UnsupportedFormat,
+            Self::Empty
+            | Self::Utf16
+            | Self::DuplicateHeader { .. }
+            | Self::HeaderName { .. }
+            | Self::Ragged { .. }
+            | Self::Malformed { .. }
+            | Self::NotText { .. }
+            | Self::Value { .. }
+            | Self::ColumnKind { .. }
+            | Self::NotAnObject { .. }
+            | Self::TooManyColumns { .. }
+            | Self::TooManyMembers { .. }
+            | Self::PartTooLarge { .. }
+            | Self::RecordTooLarge { .. }
+            | Self::Broken { .. } => Code::InvalidData,
+            Self::TooLarge { .. } => Code::BodyTooLarge,
+            Self::Body(_) => Code::InvalidBody,
+            Self::Spool(_) => Code::StorageUnavailable,
+            Self::Arrow(_) | Self::Task(_) | Self::Stopped => Code::Internal,
+            Self::Table(error) => error.code(),
+        }
+    }
+
+    fn public(&self) -> String {
+        match self {
+            Self::Table(error) => error.public(),
+            Self::Arrow(_) | Self::Task(_) | Self::Stopped => "the input could not be read".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    fn members(&self) -> Members {
+        let mut members = Members::new();
+        match self {
+            Self::Table(error) => return error.members(),
+            Self::Malformed { line, column, .. } => {
+                members.insert("line".to_owned(), (*line).into());
+                members.insert("column".to_owned(), (*column).into());
+            }
+            Self::NotText { line, column } | Self::Value { line, column, .. } => {
+                members.insert("line".to_owned(), (*line).into());
+                members.insert("column".to_owned(), column.clone().into());
+            }
+            Self::Ragged { line, .. } | Self::NotAnObject { line } | Self::RecordTooLarge { line, .. } => {
+                members.insert("line".to_owned(), (*line).into());
+            }
+            _ => {}
+        }
+        members
+    }
+}

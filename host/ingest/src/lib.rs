@@ -1,0 +1,20 @@
+//! Files become rows: CSV, TSV, JSON, NDJSON, Parquet and Arrow IPC, plain or compressed, into tables.
+//!
+//! **Invariants**: memory is bounded whatever the file's size; types are inferred over the whole file, so that the last line
+//! counts as much as the first; an ingest that fails leaves nothing behind; errors name lines, columns and types, never values.
+
+mod cell; // one text as a typed value
+mod column; // typed cells → Arrow arrays
+mod columnar; // Parquet, Arrow IPC
+mod delimited; // CSV, TSV
+mod error;
+mod format;
+mod ingest;
+mod json; // JSON, NDJSON
+mod records; // bytes → delimited records
+mod rows; // batches on their way, rows left out
+mod spool; // the body on disk
+
+pub use error::IngestError;
+pub use format::Format;
+pub use ingest::{Ingest, IngestMode, IngestOptions, IngestReport, IngestRequest, OnError, UnknownWord};

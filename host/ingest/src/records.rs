@@ -1,0 +1,382 @@
+//! Bytes become delimited records: RFC 4180, with `\n` or `\r\n`, quoted delimiters and newlines, blank lines skipped.
+//!
+//! A record is handed out as ranges of one buffer; nothing is copied but quoted fields with doubled quotes.
+//!
+//! **Invariant**: a record is never longer than the limit, so that a missing quote cannot pull a file into memory.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use memchr::{memchr, memchr_iter, memchr2};
+
+use crate::IngestError;
+use crate::delimited::MAX_COLUMNS;
+
+/// Bytes that are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Splits a reader into records.
+pub(crate) struct Records<R> {
+    input: R,
+    delimiter: u8,
+    limit_bytes: usize,
+    buffer: Vec<u8>,
+    /// Unread part of the buffer.
+    start: usize,
+    end: usize,
+    at_end: bool,
+    /// Line of `start`, from 1.
+    line: u64,
+    fields: Fields,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    start: usize,
+    end: usize,
+    /// Doubled quotes are inside.
+    escaped: bool,
+}
+
+/// The fields of one record. Those that no table can have are only counted, so that a line of delimiters takes no more room than
+/// its bytes.
+#[derive(Debug, Default)]
+struct Fields {
+    kept: Vec<Field>,
+    count: usize,
+}
+
+impl Fields {
+    fn clear(&mut self) {
+        self.kept.clear();
+        self.count = 0;
+    }
+
+    fn push(&mut self, field: Field) {
+        if self.kept.len() < MAX_COLUMNS {
+            self.kept.push(field);
+        }
+        self.count += 1;
+    }
+
+    fn len(&self) -> usize {
+        self.count
+    }
+}
+
+/// One record, valid until the next is read.
+pub(crate) struct Record<'a> {
+    /// The line where it starts, from 1.
+    pub(crate) line: u64,
+    buffer: &'a [u8],
+    fields: &'a Fields,
+}
+
+impl Record<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// The bytes of one of the first [`MAX_COLUMNS`] fields, quotes taken off.
+    pub(crate) fn field(&self, index: usize) -> Cow<'_, [u8]> {
+        let Field { start, end, escaped } = self.fields.kept[index];
+        let raw = &self.buffer[start..end];
+        if !escaped {
+            return Cow::Borrowed(raw);
+        }
+        let mut plain = Vec::with_capacity(raw.len());
+        let mut rest = raw;
+        while let Some(quote) = memchr(b'"', rest) {
+            plain.extend_from_slice(&rest[..=quote]);
+            // The second quote of the pair: the scanner saw it.
+            rest = rest.get(quote + 2..).unwrap_or_default();
+        }
+        plain.extend_from_slice(rest);
+        Cow::Owned(plain)
+    }
+}
+
+enum Scan {
+    /// A record ends here; the next one starts at `next`, `lines` further down.
+    Record {
+        next: usize,
+        lines: u64,
+    },
+    Blank {
+        next: usize,
+    },
+    NeedMore,
+    Bad {
+        field: usize,
+        what: &'static str,
+        lines: u64,
+    },
+}
+
+impl<R: Read> Records<R> {
+    /// `line` is the number of the first line.
+    pub(crate) fn new(input: R, delimiter: u8, limit_bytes: usize) -> Self {
+        Self {
+            input,
+            delimiter,
+            limit_bytes,
+            buffer: vec![0; READ_BYTES],
+            start: 0,
+            end: 0,
+            at_end: false,
+            line: 1,
+            fields: Fields::default(),
+        }
+    }
+
+    /// Takes off a byte order mark; refuses UTF-16.
+    pub(crate) fn skip_mark(&mut self) -> Result<(), IngestError> {
+        while !self.at_end && self.end < 3 {
+            self.fill()?;
+        }
+        match &self.buffer[..self.end] {
+            [0xef, 0xbb, 0xbf, ..] => self.start = 3,
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(IngestError::Utf16),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The delimiter for a file that does not say: a comma, unless the first line has none and has another usual one.
+    pub(crate) fn sniff_delimiter(&mut self) -> Result<(), IngestError> {
+        while !self.at_end && self.end < READ_BYTES && memchr(b'\n', &self.buffer[self.start..self.end]).is_none() {
+            self.fill()?;
+        }
+        let unread = &self.buffer[self.start..self.end];
+        let first = &unread[..memchr(b'\n', unread).unwrap_or(unread.len())];
+        let count = |delimiter: u8| {
+            let mut quoted = false;
+            let outside = first.iter().filter(|&&byte| {
+                quoted ^= byte == b'"';
+                !quoted && byte == delimiter
+            });
+            outside.count()
+        };
+        if count(b',') == 0 {
+            let others = [b';', b'\t', b'|'].map(|delimiter| (count(delimiter), delimiter));
+            if let Some((seen, delimiter)) = others.into_iter().max_by_key(|(seen, _)| *seen)
+                && seen > 0
+            {
+                self.delimiter = delimiter;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next record; `None` at the end.
+    pub(crate) fn read(&mut self) -> Result<Option<Record<'_>>, IngestError> {
+        loop {
+            match self.scan() {
+                Scan::Record { next, lines } => {
+                    let line = self.line;
+                    self.start = next;
+                    self.line += lines;
+                    return Ok(Some(Record { line, buffer: &self.buffer, fields: &self.fields }));
+                }
+                Scan::Blank { next } => {
+                    self.start = next;
+                    self.line += 1;
+                }
+                Scan::Bad { field, what, lines } => {
+                    return Err(IngestError::Malformed { line: self.line + lines, column: field + 1, what });
+                }
+                Scan::NeedMore if self.at_end => return Ok(None),
+                Scan::NeedMore if self.end - self.start > self.limit_bytes => {
+                    return Err(IngestError::RecordTooLarge { line: self.line, limit_bytes: self.limit_bytes });
+                }
+                Scan::NeedMore => self.fill()?,
+            }
+        }
+    }
+
+    /// Reads more, keeping what is unread.
+    fn fill(&mut self) -> Result<(), IngestError> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        loop {
+            match self.input.read(&mut self.buffer[self.end..]) {
+                Ok(0) => self.at_end = true,
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(IngestError::Spool(error)),
+            }
+            return Ok(());
+        }
+    }
+
+    fn scan(&mut self) -> Scan {
+        let bytes = &self.buffer[..self.end];
+        let mut at = self.start;
+        let mut lines = 0;
+        self.fields.clear();
+        if at == self.end {
+            return Scan::NeedMore;
+        }
+        match &bytes[at..] {
+            [b'\n', ..] => return Scan::Blank { next: at + 1 },
+            [b'\r', b'\n', ..] => return Scan::Blank { next: at + 2 },
+            [b'\r'] if self.at_end => return Scan::Blank { next: at + 1 },
+            [b'\r'] => return Scan::NeedMore,
+            _ => {}
+        }
+        loop {
+            // At the start of a field.
+            if bytes.get(at) == Some(&b'"') {
+                let opened = lines;
+                let start = at + 1;
+                let mut from = start;
+                let mut escaped = false;
+                let close = loop {
+                    let Some(quote) = memchr(b'"', &bytes[from..]).map(|offset| from + offset) else {
+                        if self.at_end {
+                            return Scan::Bad { field: self.fields.len(), what: "a quoted value is never closed", lines: opened };
+                        }
+                        return Scan::NeedMore;
+                    };
+                    match bytes.get(quote + 1) {
+                        Some(b'"') => {
+                            escaped = true;
+                            from = quote + 2;
+                        }
+                        None if !self.at_end => return Scan::NeedMore,
+                        _ => break quote,
+                    }
+                };
+                lines += memchr_iter(b'\n', &bytes[start..close]).count() as u64;
+                self.fields.push(Field { start, end: close, escaped });
+                at = close + 1;
+                match &bytes[at..] {
+                    [] => return Scan::Record { next: at, lines },
+                    [b'\n', ..] => return Scan::Record { next: at + 1, lines: lines + 1 },
+                    [b'\r', b'\n', ..] => return Scan::Record { next: at + 2, lines: lines + 1 },
+                    [b'\r'] if self.at_end => return Scan::Record { next: at + 1, lines },
+                    [b'\r'] => return Scan::NeedMore,
+                    [byte, ..] if *byte == self.delimiter => at += 1,
+                    _ => {
+                        let what = "text follows the closing quote";
+                        return Scan::Bad { field: self.fields.len() - 1, what, lines };
+                    }
+                }
+            } else {
+                match memchr2(self.delimiter, b'\n', &bytes[at..]).map(|offset| at + offset) {
+                    Some(end) if bytes[end] == b'\n' => {
+                        let trimmed = if end > at && bytes[end - 1] == b'\r' { end - 1 } else { end };
+                        self.fields.push(Field { start: at, end: trimmed, escaped: false });
+                        return Scan::Record { next: end + 1, lines: lines + 1 };
+                    }
+                    Some(end) => {
+                        self.fields.push(Field { start: at, end, escaped: false });
+                        at = end + 1;
+                    }
+                    None if self.at_end => {
+                        let end = bytes.len();
+                        let trimmed = if end > at && bytes[end - 1] == b'\r' { end - 1 } else { end };
+                        self.fields.push(Field { start: at, end: trimmed, escaped: false });
+                        return Scan::Record { next: end, lines };
+                    }
+                    None => return Scan::NeedMore,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Records;
+    use crate::IngestError;
+
+    fn all(text: &str) -> Result<Vec<(u64, Vec<String>)>, IngestError> {
+        let mut records = Records::new(text.as_bytes(), b',', 1 << 10);
+        let mut found = Vec::new();
+        while let Some(record) = records.read()? {
+            let fields = (0..record.len()).map(|index| String::from_utf8(record.field(index).into_owned()).unwrap());
+            found.push((record.line, fields.collect()));
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn records_know_their_lines() {
+        let found = all("a,b\r\n\r\n1,\"x\ny\"\n\n2,\"say \"\"hi\"\"\"\n3,").unwrap();
+        let expected: [(u64, [&str; 2]); 4] = [(1, ["a", "b"]), (3, ["1", "x\ny"]), (6, ["2", "say \"hi\""]), (7, ["3", ""])];
+        let expected: Vec<_> = expected.map(|(line, fields)| (line, fields.map(str::to_owned).to_vec())).into();
+        assert_eq!(found, expected);
+        assert!(all("").unwrap().is_empty());
+        assert_eq!(all("a\r").unwrap(), [(1, vec!["a".to_owned()])]);
+    }
+
+    #[test]
+    fn a_line_of_delimiters_is_counted_not_kept() {
+        let text = ",".repeat(100_000);
+        let mut records = Records::new(text.as_bytes(), b',', 1 << 20);
+        assert_eq!(records.read().unwrap().unwrap().len(), 100_001);
+        assert_eq!(records.fields.kept.len(), crate::delimited::MAX_COLUMNS);
+    }
+
+    #[test]
+    fn broken_quotes_are_found_where_they_open() {
+        for (text, line, column) in [("a,b\n1,\"x\n", 2, 2), ("a\n\"x\"y\n", 2, 1), ("a,b\n\"1\n2\",\"3\"4\n", 3, 2)] {
+            let error = all(text).unwrap_err();
+            assert!(matches!(error, IngestError::Malformed { line: l, column: c, .. } if (l, c) == (line, column)), "{error}");
+        }
+        let endless = format!("a\n\"{}", "x".repeat(1 << 21));
+        assert!(matches!(all(&endless), Err(IngestError::RecordTooLarge { line: 2, .. })));
+    }
+
+    #[test]
+    fn other_delimiters_are_recognized() {
+        for (text, expected) in
+            [("a;b\n", b';'), ("a\tb|c\td\n", b'\t'), ("a,b;c;d\n", b','), ("a\n", b','), ("\"a;b\",c\n", b',')]
+        {
+            let mut records = Records::new(text.as_bytes(), b',', 1 << 10);
+            records.sniff_delimiter().unwrap();
+            assert_eq!(records.delimiter, expected, "{text}");
+        }
+    }
+
+    /// Hands out a few bytes at a time, so that records lie across reads.
+    struct Drip<'a>(&'a [u8], usize);
+
+    impl std::io::Read for Drip<'_> {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            let now = self.1.min(self.0.len()).min(into.len());
+            into[..now].copy_from_slice(&self.0[..now]);
+            self.0 = &self.0[now..];
+            Ok(now)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            rows in proptest::collection::vec(proptest::collection::vec("[a-z\",\r\n é]{0,6}", 3), 1..20),
+            drip in 1usize..7,
+            crlf: bool,
+        ) {
+            let quote = |field: &String| format!("\"{}\"", field.replace('"', "\"\""));
+            let end = if crlf { "\r\n" } else { "\n" };
+            let text: String = rows.iter().map(|row| row.iter().map(quote).collect::<Vec<_>>().join(",") + end).collect();
+            let mut records = Records::new(Drip(text.as_bytes(), drip), b',', 1 << 10);
+            for row in &rows {
+                let record = records.read().unwrap().unwrap();
+                let fields: Vec<_> = (0..record.len()).map(|i| String::from_utf8(record.field(i).into_owned()).unwrap()).collect();
+                prop_assert_eq!(&fields, row);
+            }
+            prop_assert!(records.read().unwrap().is_none());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What one request sees: one catalog snapshot, one set of components, one state of each dataset.
+//!
+//! **Invariant**: the grants of the key, the bindings of the profile and the definitions are those of the moment when the query
+//! began; a dataset that two relations of the query stand on is the same version under both.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use lakehouse_access::{Action, Caller, Principal};
+use lakehouse_catalog::{CatalogSnapshot, Profile, Relation};
+use lakehouse_journal::{Filter, Journal};
+use lakehouse_plugins::{Bindings, Registry};
+use lakehouse_tables::{DatasetState, Tables};
+use lakehouse_types::DatasetName;
+use parking_lot::Mutex;
+
+use super::system::{self, SYSTEM};
+use crate::{
+    account::ComponentMemory,
+    error::QueryError,
+    names::{RAW, Relations, SCHEMA},
+    session::Template,
+    view::{self, Reader},
+};
+
+pub(super) struct Scope {
+    principal: Arc<Principal>,
+    profile: Arc<Profile>,
+    catalog: Arc<CatalogSnapshot>,
+    bindings: Bindings,
+    tables: Arc<Tables>,
+    pinned: Mutex<HashMap<DatasetName, Option<Arc<DatasetState>>>>,
+    journal: Journal,
+    template: Template,
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("profile", &self.profile.id).finish_non_exhaustive()
+    }
+}
+
+impl Scope {
+    pub(super) fn pin(
+        caller: &Caller,
+        tables: &Arc<Tables>,
+        catalog: &Arc<CatalogSnapshot>,
+        registry: &Arc<Registry>,
+        journal: &Journal,
+        template: &Template,
+    ) -> Result<Self, QueryError> {
+        let profile = catalog.profiles.get(&caller.profile).ok_or_else(|| QueryError::Rule {
+            relation: "profile".to_owned(),
+            fault: Arc::new(lakehouse_catalog::CatalogError::UnknownProfile { id: caller.profile.clone() }),
+        })?;
+        Ok(Self {
+            principal: Arc::clone(&caller.principal),
+            bindings: Bindings::new(registry.snapshot(), profile.effective_rules())
+                .with_meter(ComponentMemory::of(template.memory())),
+            profile: Arc::clone(profile),
+            catalog: Arc::clone(catalog),
+            tables: Arc::clone(tables),
+            pinned: Mutex::default(),
+            journal: journal.clone(),
+            template: template.clone(),
+        })
+    }
+
+    pub(super) fn bindings(&self) -> &Bindings {
+        &self.bindings
+    }
+
+    pub(super) fn is_admin(&self) -> bool {
+        self.principal.may(Action::ReadRaw)
+    }
+
+    fn state(&self, name: &DatasetName) -> Option<Arc<DatasetState>> {
+        let mut pinned = self.pinned.lock();
+        pinned.entry(name.clone()).or_insert_with(|| self.tables.dataset(name)).as_ref().map(Arc::clone)
+    }
+
+    fn may_read(&self, relation: &Relation) -> bool {
+        match relation {
+            Relation::Dataset(record) => {
+                self.profile.reaches(record.name.as_str()) && self.principal.may_read_dataset(&record.name)
+            }
+            Relation::View(record) => self.profile.reaches(record.name.as_str()) && self.principal.may_read_view(&record.name),
+        }
+    }
+
+    /// Everybody's events for those who may see them, else the caller's own.
+    fn journal(&self) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
+        let filter = if self.principal.may(Action::ReadJournal) {
+            Filter::default()
+        } else if self.principal.may(Action::ReadOwnJournal) {
+            Filter { actor: Some(self.principal.name.clone()), ..Filter::default() }
+        } else {
+            return Ok(None);
+        };
+        system::journal(self.journal.clone(), filter).map(Some).map_err(|error| QueryError::execution(&error))
+    }
+
+    fn raw(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        if !self.is_admin() || !self.profile.reaches(name) {
+            return None;
+        }
+        let record = self.catalog.datasets.get(name)?;
+        Some(self.state(&record.name)?.provider())
+    }
+}
+
+#[async_trait]
+impl Relations for Scope {
+    async fn relation(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
+        if schema == SYSTEM && name == "journal" {
+            return self.journal();
+        }
+        if schema != SCHEMA {
+            return Ok(None);
+        }
+        if let Some(raw) = name.strip_prefix(RAW) {
+            return Ok(self.raw(raw));
+        }
+        let Some(relation) = self.catalog.relation(name).filter(|relation| self.may_read(relation)) else { return Ok(None) };
+        match relation {
+            Relation::Dataset(record) => self.state(&record.name).map(|state| view::dataset(&state)).transpose(),
+            Relation::View(record) => {
+                let Some(state) = self.state(&record.base_dataset) else { return Ok(None) };
+                view::view(&record, &state, &self.bindings, self.template.bare(), Reader::Querier).await.map(Some)
+            }
+        }
+    }
+
+    fn listing(&self) -> Vec<(String, &'static str)> {
+        let datasets = self.catalog.datasets.values().map(|record| Relation::Dataset(Arc::clone(record)));
+        let views = self.catalog.views.values().map(|record| Relation::View(Arc::clone(record)));
+        let mut names: Vec<(String, &'static str)> = datasets
+            .chain(views)
+            .filter(|relation| self.may_read(relation))
+            .map(|relation| match relation {
+                Relation::Dataset(record) => (record.name.to_string(), "dataset"),
+                Relation::View(record) => (record.name.to_string(), "view"),
+            })
+            .collect();
+        names.sort();
+        names
+    }
+}

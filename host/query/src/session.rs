@@ -1,0 +1,156 @@
+//! The DataFusion session of one request.
+//!
+//! **Invariant**: sessions share one memory pool, one spill folder and the buckets' object stores, and nothing else; no store but a
+//! bucket is reachable, no catalog but the principal's names, no statement can change an option; what works for a session can ask
+//! whether its query goes on.
+
+use std::{collections::HashMap, num::NonZeroUsize, path::Path, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use datafusion::catalog::CatalogProviderList;
+use datafusion::config::{ConfigNonZeroUsize, SpillCompression};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreRegistry;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
+use lakehouse_storage::{Buckets, object_store_13::ObjectStore};
+use url::Url;
+
+use crate::{
+    functions::Functions,
+    guard::MAX_NESTING,
+    names::{CATALOG, NoNames, SCHEMA},
+    oversight::Oversight,
+    watch::{analyzer_rules, optimizer_rules, physical_rules},
+};
+
+/// Rows of one batch.
+pub(crate) const BATCH_ROWS: usize = 8192;
+/// Parquet footers that are kept in memory.
+const FOOTER_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// What all sessions have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Template(Arc<SessionState>);
+
+/// The shares of all queries together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shares<'a> {
+    pub(crate) memory_bytes: u64,
+    pub(crate) spill_path: &'a Path,
+    pub(crate) spill_bytes: u64,
+    pub(crate) partitions: usize,
+}
+
+impl Template {
+    /// Makes the spill folder, empties it of what a killed process left, and builds the common parts.
+    pub(crate) fn new(shares: Shares<'_>, stores: BucketStores) -> Result<Self> {
+        let functions = Functions::allowed();
+        let state = SessionStateBuilder::new()
+            .with_config(config(shares.partitions))
+            .with_runtime_env(runtime(shares, stores)?)
+            .with_catalog_list(Arc::new(NoNames))
+            .with_scalar_functions(functions.scalar)
+            .with_higher_order_functions(functions.higher_order)
+            .with_aggregate_functions(functions.aggregate)
+            .with_window_functions(functions.window)
+            .with_table_function_list(functions.table)
+            .with_expr_planners(functions.planners)
+            .with_analyzer_rules(analyzer_rules())
+            .with_optimizer_rules(optimizer_rules())
+            .with_physical_optimizer_rules(physical_rules())
+            .build();
+        Ok(Self(Arc::new(state)))
+    }
+
+    /// A session without any table.
+    pub(crate) fn bare(&self) -> &SessionState {
+        &self.0
+    }
+
+    /// The memory that all queries share.
+    pub(crate) fn memory(&self) -> &Arc<dyn MemoryPool> {
+        &self.0.runtime_env().memory_pool
+    }
+
+    /// A session that knows the names of `catalogs`, the time of its start and the query that it is for.
+    pub(crate) fn session(&self, catalogs: Arc<dyn CatalogProviderList>, now: DateTime<Utc>, query: Oversight) -> SessionState {
+        let mut state = self.0.as_ref().clone();
+        state.register_catalog_list(catalogs);
+        state.config_mut().options_mut().extensions.insert(query);
+        let options = Arc::clone(state.config_options());
+        let props = state.execution_props_mut();
+        props.query_execution_start_time = Some(now);
+        props.config_options = Some(options);
+        props.alias_generator = Arc::default();
+        state
+    }
+}
+
+fn config(partitions: usize) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(partitions)
+        .with_batch_size(BATCH_ROWS)
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA);
+    let options = config.options_mut();
+    if let Ok(limit) = ConfigNonZeroUsize::try_new(2 * MAX_NESTING) {
+        options.sql_parser.recursion_limit = limit;
+    }
+    // The current time is a moment, not a reading of some clock on a wall.
+    options.execution.time_zone = Some("+00:00".to_owned());
+    options.execution.spill_compression = SpillCompression::Lz4Frame;
+    config
+}
+
+fn runtime(shares: Shares<'_>, stores: BucketStores) -> Result<Arc<RuntimeEnv>> {
+    const NAMED: NonZeroUsize = NonZeroUsize::MIN;
+    std::fs::create_dir_all(shares.spill_path).map_err(DataFusionError::IoError)?;
+    sweep(shares.spill_path);
+    let pool = FairSpillPool::new(usize::try_from(shares.memory_bytes).unwrap_or(usize::MAX));
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED)))
+        .with_temp_file_path(shares.spill_path)
+        .with_max_temp_directory_size(shares.spill_bytes)
+        .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
+        .with_object_store_registry(Arc::new(stores))
+        .build_arc()
+}
+
+/// DataFusion removes its folders when it ends well; a killed process leaves them.
+fn sweep(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("datafusion-") {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The buckets, and no way to add another store.
+#[derive(Debug, Default)]
+pub(crate) struct BucketStores(HashMap<String, Arc<dyn ObjectStore>>);
+
+impl BucketStores {
+    pub(crate) fn of(buckets: &Buckets) -> Self {
+        Self(buckets.iter().map(|bucket| (key(&bucket.url()), bucket.compat())).collect())
+    }
+}
+
+fn key(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+impl ObjectStoreRegistry for BucketStores {
+    fn register_store(&self, _url: &Url, _store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        None
+    }
+
+    fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
+        let store = self.0.get(&key(url)).map(Arc::clone);
+        store.ok_or_else(|| DataFusionError::Plan("no bucket has this address".to_owned()))
+    }
+}

@@ -1,0 +1,371 @@
+//! One write becomes one version.
+//!
+//! Under the table's queue: durable intent → Delta commit → outcome, counters and journal event in one metadata transaction → the
+//! new state. **Invariant**: a write is published exactly once, by whoever finds its commit in the Delta log: this code, the next
+//! holder of the queue, or the next start.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use deltalake_core::kernel::{Action, EagerSnapshot};
+use lakehouse_catalog::{CatalogError, DatasetRecord};
+use lakehouse_journal::{Draft, EventKind, Stamp};
+use lakehouse_types::{ColumnName, DatasetId, ErrorKind, Fault};
+use serde_json::json;
+
+use crate::folder::{Folder, delete_all};
+use crate::log::{Commit, CommitFailure, metadata, protocol};
+use crate::records::{Counters, Intent, Outcome, Pending, Stage};
+use crate::schema::{friendly, is_key_type, widen};
+use crate::table::{Queue, Table};
+use crate::tables::check_key_column;
+use crate::writer::Work;
+use crate::{Column, CommitReport, DatasetState, Rejected, TableError, Tables, Tombstones, WriteMode};
+
+impl Work {
+    /// Takes the queue and commits. Whatever fails before the Delta commit leaves nothing behind.
+    pub(crate) async fn commit(mut self, rejected: Vec<Rejected>, rejected_rows: u64) -> Result<CommitReport, TableError> {
+        let (tables, table) = (Arc::clone(&self.tables), Arc::clone(&self.table));
+        let prepared = async {
+            let mut queue = table.queue().await?;
+            if queue.unsettled.is_some() {
+                tables.settle(&table, &mut queue).await?;
+                // What was settled may be this very request, sent again because its outcome was unknown.
+                if let Some(report) = self.replayed().await? {
+                    return Ok(Err(report));
+                }
+            }
+            let state = table.state();
+            self.recount(state.as_ref()).await?;
+            let (actions, schema) = self.actions(state.as_deref())?;
+            let pending = self.pending(state.as_deref(), &schema, rejected, rejected_rows)?;
+            self.intend().await?;
+            self.put_intent(Stage::Committing(Box::new(pending.clone()))).await?;
+            Ok(Ok((queue, state, actions, pending)))
+        };
+        let prepared: Result<Result<_, CommitReport>, TableError> = prepared.await;
+        let (mut queue, state, actions, mut pending) = match prepared {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(report)) => {
+                drop(table);
+                self.discard().await;
+                return Ok(report);
+            }
+            Err(error) => {
+                drop(table);
+                self.discard().await;
+                return Err(error);
+            }
+        };
+        let snapshot = state.as_ref().map(|state| &state.snapshot);
+        let commit = Commit { snapshot, actions, write: &self.id, mode: self.mode, by: &self.by, rows: self.rows };
+        let snapshot = match table.log.commit(commit).await {
+            Ok(snapshot) => snapshot,
+            Err(failure) => match self.reread(&failure, &mut queue, &pending).await? {
+                Some(snapshot) => snapshot,
+                None => {
+                    drop(queue);
+                    let error = failure.into_error(table.name.clone());
+                    // The table goes first, so that one that never came to be is forgotten.
+                    drop(table);
+                    self.discard().await;
+                    return Err(error);
+                }
+            },
+        };
+        pending.report.version = snapshot.version();
+        tables.publish(&table, &mut queue, &self.id, &pending, &self.by, snapshot).await?;
+        Ok(pending.report)
+    }
+
+    /// Counts the hidden rows anew where keys were hidden or shown since this write began: its key column is read back.
+    async fn recount(&mut self, present: Option<&Arc<DatasetState>>) -> Result<(), TableError> {
+        let Some(present) = present else { return Ok(()) };
+        if self.base.as_ref().is_some_and(|base| Arc::ptr_eq(&base.tombstones, &present.tombstones)) {
+            return Ok(());
+        }
+        self.tombstoned = 0;
+        let keyed = present.tombstones.column.as_ref().zip(self.schema.as_ref());
+        // Rows without a key column have NULL there, which hides nothing.
+        if let Some((column, schema)) = keyed.filter(|(column, schema)| schema.index_of(column.as_str()).is_ok()) {
+            let written = Arc::new(present.with_files(Arc::clone(schema), &self.adds));
+            let found = self.tables.count(&written, column, Arc::clone(&present.tombstones)).await?;
+            self.tombstoned = found.values().sum();
+        }
+        Ok(())
+    }
+
+    /// The answer of an earlier request with this one's idempotency key.
+    async fn replayed(&self) -> Result<Option<CommitReport>, TableError> {
+        let Some(idempotency) = &self.idempotency else { return Ok(None) };
+        let key = idempotency.record_key(&self.by.actor);
+        match self.tables.meta.collection::<Outcome>().get(&key).await? {
+            None => Ok(None),
+            Some(outcome) if outcome.fingerprint == idempotency.fingerprint => Ok(Some(outcome.report)),
+            Some(_) => Err(TableError::IdempotencyMismatch),
+        }
+    }
+
+    /// After a failed commit: what the log holds. An error leaves the write to the next holder of the queue.
+    async fn reread(
+        &self,
+        failure: &CommitFailure,
+        queue: &mut Queue,
+        pending: &Pending,
+    ) -> Result<Option<EagerSnapshot>, TableError> {
+        if matches!(failure, CommitFailure::Refused(_)) {
+            return Ok(None);
+        }
+        let found = async {
+            match self.table.log.find(&self.id, pending.base).await? {
+                Some(_) => Ok::<_, TableError>(Some(self.table.log.load().await?)),
+                None => Ok(None),
+            }
+        };
+        found.await.map_err(|error| {
+            tracing::warn!(dataset = %self.table.name, error = %error, "the outcome of a commit is not known yet");
+            queue.unsettled = Some(self.id.clone());
+            TableError::OutcomeUnknown { dataset: self.table.name.clone() }
+        })
+    }
+
+    /// The actions of the commit, and the schema that it leaves.
+    fn actions(&mut self, state: Option<&DatasetState>) -> Result<(Vec<Action>, SchemaRef), TableError> {
+        let stored = state.filter(|_| self.mode == WriteMode::Append).map(|state| state.schema.as_ref());
+        // Another append may have widened the schema since this one began.
+        let schema = match (&self.schema, stored) {
+            (Some(given), stored) => widen(stored, given, 1)?,
+            (None, Some(stored)) => Arc::new(stored.clone()),
+            (None, None) => return Err(TableError::NoColumns),
+        };
+        let mut actions = Vec::with_capacity(self.adds.len() + 2);
+        if state.is_none_or(|state| *state.schema != *schema) {
+            let needed = protocol(&schema)?;
+            let present = state.map(|state| state.snapshot.protocol());
+            if present.is_none_or(|present| present.min_writer_version() < needed.min_writer_version()) {
+                actions.push(Action::Protocol(needed));
+            }
+            actions.push(Action::Metadata(metadata(state.map(|state| state.snapshot.metadata()), &schema)?));
+        }
+        if let Some(state) = state.filter(|_| self.mode == WriteMode::Replace) {
+            let log = state
+                .snapshot
+                .try_log_data()
+                .map_err(|source| TableError::Delta { dataset: state.name.clone(), source: Box::new(source) })?;
+            actions.extend(log.iter().map(|file| Action::Remove(file.remove_action(true))));
+        }
+        actions.extend(std::mem::take(&mut self.adds).into_iter().map(Action::Add));
+        Ok((actions, schema))
+    }
+
+    fn pending(
+        &self,
+        state: Option<&DatasetState>,
+        schema: &Schema,
+        rejected: Vec<Rejected>,
+        rejected_rows: u64,
+    ) -> Result<Pending, TableError> {
+        let base = state.map(|state| state.version);
+        let report = CommitReport {
+            dataset: self.table.name.clone(),
+            bucket: self.table.folder.bucket().name().clone(),
+            mode: self.mode,
+            rows: self.rows,
+            rejected,
+            rejected_rows,
+            columns: Column::of(schema),
+            version: base.map_or(0, |base| base + 1),
+            tombstoned_keys: self.tombstoned,
+            duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        Ok(Pending { base, report, key_column: self.key_column(state, schema)?, idempotency: self.idempotency.clone() })
+    }
+
+    /// The row key column once this is committed.
+    fn key_column(&self, state: Option<&DatasetState>, schema: &Schema) -> Result<Option<ColumnName>, TableError> {
+        if let (Some(state), Some(asked)) = (state, &self.key) {
+            check_key_column(state, asked)?;
+        }
+        let tombstones = state.map(|state| state.tombstones.as_ref());
+        let present = tombstones.and_then(|tombstones| tombstones.column.clone());
+        let Some(column) = self.key.clone().or(present) else { return Ok(None) };
+        match schema.field_with_name(column.as_str()) {
+            Ok(field) if is_key_type(field.data_type()) => Ok(Some(column)),
+            Ok(field) => Err(TableError::KeyType { column, given: friendly(field.data_type()) }),
+            // A replaced schema may do without the key column, unless rows would come back to light.
+            Err(_) if self.key.is_none() && tombstones.is_some_and(Tombstones::is_empty) => Ok(None),
+            Err(_) => Err(TableError::UnknownColumn { dataset: self.table.name.clone(), column }),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Work {
+    /// Does what a commit does up to its publication, and no more.
+    pub(crate) async fn leave_behind(mut self, committed: bool) -> Pending {
+        self.close().await.expect("files close");
+        let state = self.table.state();
+        let (actions, schema) = self.actions(state.as_deref()).expect("rows fit");
+        let pending = self.pending(state.as_deref(), &schema, Vec::new(), 0).expect("keys fit");
+        self.put_intent(Stage::Committing(Box::new(pending.clone()))).await.expect("an intent is kept");
+        if committed {
+            let snapshot = state.as_ref().map(|state| &state.snapshot);
+            let commit = Commit { snapshot, actions, write: &self.id, mode: self.mode, by: &self.by, rows: self.rows };
+            self.table.log.commit(commit).await.expect("the log takes the commit");
+        }
+        pending
+    }
+}
+
+impl Tables {
+    /// Settles the write that an earlier holder of the queue left open.
+    pub(crate) async fn settle(&self, table: &Arc<Table>, queue: &mut Queue) -> Result<(), TableError> {
+        let Some(write) = queue.unsettled.clone() else { return Ok(()) };
+        if let Some(intent) = self.meta.collection::<Intent>().get(&write).await? {
+            self.resume(table, queue, &write, intent).await?;
+        } else {
+            // The outcome was published after all; the state may lag behind, its key column too.
+            let snapshot = table.log.load().await?;
+            let counters = self.meta.collection::<Counters>().get(table.folder.id()).await?.unwrap_or_default();
+            let record = self.meta.collection::<DatasetRecord>().get(table.name.as_str()).await?;
+            let record = record.filter(|record| record.id.as_str() == table.folder.id());
+            let tombstones = keyed_by(table.state().as_deref(), record.and_then(|record| record.key_column));
+            let state = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, counters.hidden)?;
+            table.set_state(Some(Arc::new(state)));
+        }
+        queue.unsettled = None;
+        Ok(())
+    }
+
+    /// Finishes a write whose intent was found: forward if the log holds its commit, else back.
+    pub(crate) async fn resume(
+        &self,
+        table: &Arc<Table>,
+        queue: &mut Queue,
+        write: &str,
+        intent: Intent,
+    ) -> Result<(), TableError> {
+        let Stage::Committing(mut pending) = intent.stage else {
+            return self.discard(&table.folder, write).await;
+        };
+        let Some(version) = table.log.find(write, pending.base).await? else {
+            return self.discard(&table.folder, write).await;
+        };
+        let snapshot = table.log.load().await?;
+        pending.report.version = version;
+        let by: Stamp = intent.by.into();
+        match self.publish(table, queue, write, &pending, &by, snapshot).await {
+            // The name was taken while the host was down: the write never came to be.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Publishes a write that the Delta log holds: metadata first, then the state.
+    pub(crate) async fn publish(
+        &self,
+        table: &Arc<Table>,
+        queue: &mut Queue,
+        write: &str,
+        pending: &Pending,
+        by: &Stamp,
+        snapshot: EagerSnapshot,
+    ) -> Result<(), TableError> {
+        let unknown = || TableError::OutcomeUnknown { dataset: table.name.clone() };
+        let before = table.state();
+        let hidden_before = match &before {
+            Some(state) => state.hidden,
+            None => match self.meta.collection::<Counters>().get(table.folder.id()).await {
+                Ok(counters) => counters.unwrap_or_default().hidden,
+                Err(error) => {
+                    tracing::warn!(dataset = %table.name, error = %error, "a commit is in the log, its outcome is not");
+                    queue.unsettled = Some(write.to_owned());
+                    return Err(unknown());
+                }
+            },
+        };
+        let hidden = match pending.report.mode {
+            WriteMode::Append => hidden_before + pending.report.tombstoned_keys,
+            WriteMode::Replace => pending.report.tombstoned_keys,
+        };
+        let edited = self.stage(table, write, pending, by, hidden).await;
+        match edited {
+            Ok(()) => {}
+            Err(error) if before.is_none() && matches!(error, TableError::Catalog(CatalogError::NameTaken { .. })) => {
+                queue.gone = true;
+                table.folder.doom();
+                self.forget(table);
+                self.forget_intent(write).await?;
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::warn!(dataset = %table.name, error = %error, "a commit is in the log, its outcome is not");
+                queue.unsettled = Some(write.to_owned());
+                return Err(unknown());
+            }
+        }
+        let tombstones = keyed_by(before.as_deref(), pending.key_column.clone());
+        let state = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, hidden)?;
+        table.set_state(Some(Arc::new(state)));
+        Ok(())
+    }
+
+    /// The one metadata transaction of a write.
+    async fn stage(&self, table: &Table, write: &str, pending: &Pending, by: &Stamp, hidden: u64) -> Result<(), TableError> {
+        let report = &pending.report;
+        self.catalog
+            .edit(by, |present, edit| {
+                let mut record = match present.datasets.get(&table.name) {
+                    Some(record) if record.id.as_str() == table.folder.id() => record.as_ref().clone(),
+                    _ => {
+                        let bucket = report.bucket.clone();
+                        let mut record = DatasetRecord::new(table.name.clone(), bucket, by.actor.clone(), by.at);
+                        record.id = DatasetId::new(table.folder.id())
+                            .map_err(|_| TableError::Internal { what: "a folder has a bad name" })?;
+                        record
+                    }
+                };
+                record.key_column.clone_from(&pending.key_column);
+                record.mark_stale(by.at);
+                edit.put_dataset(record)?;
+                let details = json!({
+                    "mode": report.mode,
+                    "rows": report.rows,
+                    "rejected_rows": report.rejected_rows,
+                    "version": report.version,
+                    "bucket": report.bucket,
+                });
+                edit.event(Draft::new(EventKind::Ingest, table.name.as_str()).dataset(table.name.clone()).details(details));
+                let transaction = edit.txn();
+                transaction.put(table.folder.id(), &Counters { hidden }).map_err(CatalogError::from)?;
+                if let Some(idempotency) = &pending.idempotency {
+                    let outcome = Outcome { fingerprint: idempotency.fingerprint.clone(), report: report.clone(), at: by.at };
+                    transaction.put(&idempotency.record_key(&by.actor), &outcome).map_err(CatalogError::from)?;
+                }
+                transaction.delete::<Intent>(write);
+                Ok::<_, TableError>(())
+            })
+            .await
+    }
+
+    /// Deletes the files of a write that has no commit, then its intent.
+    pub(crate) async fn discard(&self, folder: &Folder, write: &str) -> Result<(), TableError> {
+        delete_all(folder.bucket(), &folder.path(), write).await?;
+        self.forget_intent(write).await
+    }
+
+    pub(crate) async fn forget_intent(&self, write: &str) -> Result<(), TableError> {
+        let mut transaction = self.meta.begin().await?;
+        transaction.delete::<Intent>(write);
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// The tombstones of the state before, for a version with this key column.
+fn keyed_by(before: Option<&DatasetState>, column: Option<ColumnName>) -> Arc<Tombstones> {
+    match before {
+        Some(state) if state.tombstones.column == column => Arc::clone(&state.tombstones),
+        Some(state) => Arc::new(state.tombstones.with_column(column)),
+        None => Arc::new(Tombstones::new(column, Vec::<Box<str>>::new())),
+    }
+}

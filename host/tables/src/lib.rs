@@ -1,0 +1,38 @@
+//! Delta tables: one folder per dataset, one commit queue per table, one immutable state per version.
+//!
+//! **Invariants**: only this crate commits Delta. What [`TableWriter::finish`] has answered is durable and in the state that the
+//! next [`Tables::dataset`] returns. Whatever stops the process between two object writes, the state after the next
+//! [`Tables::open`] is the one before or the one after. No data value is in an error, a log line or a journal event.
+
+mod burial; // hiding rows by key, and showing them again
+mod commit; // intent → Delta commit → outcome, one at a time per table
+mod drop; // deleting a dataset
+mod encode; // batches → Parquet files in the bucket
+mod error;
+mod folder; // where a dataset's files are, and when they go
+mod log; // the Delta log
+mod ordered; // sorted listings, which the Delta kernel relies on
+mod provider; // Parquet files → DataFusion
+mod records; // what is kept in metadata
+mod repair; // from intents, at start
+mod report;
+mod schema; // Arrow types that Delta stores, and how schemas grow
+mod state; // the immutable face of one version
+mod statistics; // minima, maxima, counts
+mod table; // one dataset's queue
+mod tables;
+mod tombstones; // keys whose rows are hidden
+mod writer;
+
+pub use burial::{Burial, BurialFailure, FailureReason, Restoration};
+pub use error::TableError;
+pub use records::{Idempotency, TombstonePage};
+pub use report::{Column, CommitReport, Rejected, WriteMode};
+pub use schema::{MAX_COLUMNS, friendly, storable};
+pub use state::DatasetState;
+pub use tables::{Begin, Tables, WriteSpec};
+pub use tombstones::{Tombstones, key_text};
+pub use writer::TableWriter;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! The Delta log of one table.
+//!
+//! **Invariant**: each commit of ours names its write id, the request and the actor in `commitInfo`, and carries the next number
+//! of the application transaction `lakehouse`, so that a write is found again and never doubled.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
+use deltalake_core::kernel::{Action, EagerSnapshot, Metadata, MetadataExt, Protocol, StructType, Transaction, new_metadata};
+use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, get_actions};
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use lakehouse_journal::Stamp;
+use lakehouse_types::DatasetName;
+use object_store_13::ObjectStore;
+use object_store_13::prefix::PrefixStore;
+use serde_json::{Value, json};
+
+use crate::folder::Folder;
+use crate::ordered::Ordered;
+use crate::{TableError, WriteMode};
+
+/// The application transaction of every commit of ours.
+const APPLICATION: &str = "lakehouse";
+/// The member of `commitInfo` that holds the write id.
+const WRITE_ID: &str = "lakehouseWrite";
+/// How often a commit is tried again when a foreign writer took the version.
+const RETRIES: usize = 3;
+
+/// The log of one table, at its folder.
+#[derive(Clone)]
+pub(crate) struct Log {
+    dataset: DatasetName,
+    store: LogStoreRef,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("dataset", &self.dataset).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    pub(crate) fn new(dataset: DatasetName, folder: &Folder) -> Result<Self, TableError> {
+        let root: Arc<dyn ObjectStore> = Arc::new(Ordered(folder.bucket().compat()));
+        let prefixed = Arc::new(PrefixStore::new(Arc::clone(&root), folder.path()));
+        let store = default_logstore(prefixed, root, &folder.url()?, &StorageConfig::default());
+        Ok(Self { dataset, store })
+    }
+
+    fn failed(&self, source: DeltaTableError) -> TableError {
+        TableError::Delta { dataset: self.dataset.clone(), source: Box::new(source) }
+    }
+
+    /// The newest snapshot.
+    pub(crate) async fn load(&self) -> Result<EagerSnapshot, TableError> {
+        EagerSnapshot::try_new(self.store.as_ref(), None).await.map_err(|source| self.failed(source))
+    }
+
+    /// The version that a write made, looked for after version `base`; `None` if there is no such commit.
+    pub(crate) async fn find(&self, write: &str, base: Option<u64>) -> Result<Option<u64>, TableError> {
+        let mut version = base.map_or(0, |base| base + 1);
+        while let Some(bytes) = self.store.read_commit_entry(version).await.map_err(|source| self.failed(source))? {
+            let actions = get_actions(version, &bytes).map_err(|source| self.failed(source))?;
+            let ours = |action: &Action| match action {
+                Action::CommitInfo(info) => info.info.get(WRITE_ID).and_then(Value::as_str) == Some(write),
+                _ => false,
+            };
+            if actions.iter().any(ours) {
+                return Ok(Some(version));
+            }
+            version += 1;
+        }
+        Ok(None)
+    }
+
+    /// Commits a write and answers the snapshot that holds it. Once the log has the commit, nothing makes this fail.
+    pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<EagerSnapshot, CommitFailure> {
+        let Commit { snapshot, actions, write, mode, by, rows } = commit;
+        let before = match snapshot {
+            Some(snapshot) => {
+                snapshot.transaction_version(self.store.as_ref(), APPLICATION).await.map_err(CommitFailure::Refused)?
+            }
+            None => None,
+        };
+        let sequence = before.map_or(1, |before| before + 1);
+        let transaction = Transaction::new_with_last_update(APPLICATION, sequence, Some(by.at.timestamp_millis()));
+        let info = [
+            (WRITE_ID, json!(write)),
+            ("requestId", json!(by.request_id.as_str())),
+            ("userName", json!(by.actor.as_str())),
+            ("operationMetrics", json!({ "numOutputRows": rows })),
+        ];
+        let properties = CommitProperties::default()
+            .with_max_retries(RETRIES)
+            .with_cleanup_expired_logs(Some(false))
+            .with_metadata(info.map(|(name, value)| (name.to_owned(), value)))
+            .with_application_transaction(transaction);
+        let mode = match mode {
+            WriteMode::Append => SaveMode::Append,
+            WriteMode::Replace => SaveMode::Overwrite,
+        };
+        let operation = DeltaOperation::Write { mode, partition_by: None, predicate: None };
+        let table = snapshot.map(|snapshot| snapshot as &dyn TableReference);
+        let prepared = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(table, Arc::clone(&self.store), operation)
+            .into_prepared_commit_future()
+            .await
+            .map_err(CommitFailure::Refused)?;
+        let committed = prepared.await.map_err(|source| match source {
+            DeltaTableError::Transaction {
+                source: TransactionError::CommitConflict(_) | TransactionError::MaxCommitAttempts(_),
+            } => CommitFailure::Conflict(source),
+            other => CommitFailure::Unclear(other),
+        })?;
+        match committed.await {
+            Ok(finished) => Ok(finished.snapshot.snapshot().clone()),
+            Err(error) => {
+                tracing::warn!(dataset = %self.dataset, error = %error, "the work after a commit failed; the commit stands");
+                self.load().await.map_err(|_| CommitFailure::Unclear(error))
+            }
+        }
+    }
+}
+
+/// One write, ready for the log.
+pub(crate) struct Commit<'a> {
+    /// The table before; `None` where the commit creates it.
+    pub(crate) snapshot: Option<&'a EagerSnapshot>,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) write: &'a str,
+    pub(crate) mode: WriteMode,
+    pub(crate) by: &'a Stamp,
+    pub(crate) rows: u64,
+}
+
+/// Why a commit failed, as far as it is known.
+#[derive(Debug)]
+pub(crate) enum CommitFailure {
+    /// Before anything was written.
+    Refused(DeltaTableError),
+    /// A foreign writer's commit does not go with ours.
+    Conflict(DeltaTableError),
+    /// The log may hold the commit all the same: read it.
+    Unclear(DeltaTableError),
+}
+
+impl CommitFailure {
+    /// What to tell once the log is known not to hold the commit.
+    pub(crate) fn into_error(self, dataset: DatasetName) -> TableError {
+        match self {
+            Self::Conflict(source) => TableError::Conflict { dataset, source: Box::new(source) },
+            Self::Refused(source) | Self::Unclear(source) => TableError::Delta { dataset, source: Box::new(source) },
+        }
+    }
+}
+
+/// The protocol that a table of this schema needs: the oldest, so that every engine reads it.
+pub(crate) fn protocol(schema: &Schema) -> Result<Protocol, TableError> {
+    let value = if schema.fields().iter().any(|field| has_local_time(field.data_type())) {
+        let writer = ["appendOnly", "invariants", "timestampNtz"];
+        json!({ "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["timestampNtz"], "writerFeatures": writer })
+    } else {
+        json!({ "minReaderVersion": 1, "minWriterVersion": 2 })
+    };
+    Ok(serde_json::from_value(value)?)
+}
+
+/// Whether a timestamp without a zone is in the type.
+fn has_local_time(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(_, None) => true,
+        DataType::List(field) | DataType::Map(field, _) => has_local_time(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_local_time(field.data_type())),
+        _ => false,
+    }
+}
+
+/// The metadata of a table with this schema: new, or the old with another schema.
+pub(crate) fn metadata(old: Option<&Metadata>, schema: &Schema) -> Result<Metadata, TableError> {
+    let schema: StructType = schema.try_into_kernel()?;
+    let made = match old {
+        Some(old) => old.clone().with_schema(&schema),
+        None => new_metadata(&schema, Vec::<String>::new(), HashMap::<String, String>::new()),
+    };
+    made.map_err(|_| TableError::Internal { what: "the schema is not one that Delta takes" })
+}

@@ -1,0 +1,133 @@
+//! What tables keep in metadata besides the catalog's own records.
+//!
+//! **Invariant**: an [`Intent`] is durable before the first file of its write exists, and goes in the very transaction that
+//! publishes the write's outcome.
+
+use chrono::{DateTime, Utc};
+use lakehouse_catalog::TombstoneRecord;
+use lakehouse_journal::Stamp;
+use lakehouse_storage::Record;
+use lakehouse_types::{Actor, BucketName, ColumnName, DatasetName, ProfileId, RequestId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::CommitReport;
+
+/// Makes a repeated request answer what the first one answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// The caller's key, at home under the caller's name.
+    pub key: String,
+    /// What the request asked for, body included, as a digest.
+    pub fingerprint: String,
+}
+
+impl Idempotency {
+    /// The record key: callers never meet each other's keys.
+    pub(crate) fn record_key(&self, actor: &Actor) -> String {
+        let mut hash = Sha256::new();
+        hash.update(actor.as_str().as_bytes());
+        hash.update([0]);
+        hash.update(self.key.as_bytes());
+        lakehouse_types::Digest::from_bytes(&hash.finalize().into()).as_str().to_owned()
+    }
+}
+
+/// Who asked for a write, kept for repair.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StoredStamp {
+    actor: Actor,
+    role: String,
+    profile: Option<ProfileId>,
+    request_id: RequestId,
+    at: DateTime<Utc>,
+}
+
+impl From<&Stamp> for StoredStamp {
+    fn from(stamp: &Stamp) -> Self {
+        Self {
+            actor: stamp.actor.clone(),
+            role: stamp.role.to_string(),
+            profile: stamp.profile.clone(),
+            request_id: stamp.request_id.clone(),
+            at: stamp.at,
+        }
+    }
+}
+
+impl From<StoredStamp> for Stamp {
+    fn from(stamp: StoredStamp) -> Self {
+        Self { actor: stamp.actor, role: stamp.role.into(), profile: stamp.profile, request_id: stamp.request_id, at: stamp.at }
+    }
+}
+
+/// A write or a deletion that has begun.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    pub(crate) by: StoredStamp,
+    pub(crate) dataset: DatasetName,
+    /// The dataset's id: the name of its folder.
+    pub(crate) id: String,
+    pub(crate) bucket: BucketName,
+    pub(crate) stage: Stage,
+}
+
+/// How far it came.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "stage")]
+pub(crate) enum Stage {
+    /// Files may exist, no commit does.
+    Writing,
+    /// The Delta commit may exist; if it does, the rest follows from this.
+    Committing(Box<Pending>),
+    /// The dataset is out of the catalog, its folder may still exist.
+    Dropping,
+}
+
+/// What is published once the Delta commit exists.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    /// The Delta version before; `None` where the commit creates the table.
+    pub(crate) base: Option<u64>,
+    pub(crate) report: CommitReport,
+    pub(crate) key_column: Option<ColumnName>,
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+impl Record for Intent {
+    const COLLECTION: &'static str = "table_intents";
+    const FORMAT: u32 = 1;
+}
+
+/// The answer of an idempotent request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) fingerprint: String,
+    pub(crate) report: CommitReport,
+    pub(crate) at: DateTime<Utc>,
+}
+
+impl Record for Outcome {
+    const COLLECTION: &'static str = "ingest_outcomes";
+    const FORMAT: u32 = 1;
+}
+
+/// What a table counts beside its log.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    /// Rows that tombstones hide.
+    pub(crate) hidden: u64,
+}
+
+impl Record for Counters {
+    const COLLECTION: &'static str = "table_counters";
+    const FORMAT: u32 = 1;
+}
+
+/// A page of tombstones.
+#[derive(Debug, Clone)]
+pub struct TombstonePage {
+    pub records: Vec<TombstoneRecord>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<String>,
+}

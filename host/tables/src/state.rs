@@ -1,0 +1,153 @@
+//! The immutable face of one version of a dataset.
+//!
+//! **Invariant**: a state never changes. A query that holds one sees that version and those tombstones to its end, and its files
+//! stay as long.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
+use datafusion::common::Statistics;
+use datafusion::datasource::TableProvider;
+use deltalake_core::kernel::{Add, EagerSnapshot};
+use lakehouse_types::{BucketName, DatasetName};
+use object_store_13::{ObjectMeta, path::Path};
+
+use crate::folder::Folder;
+use crate::provider::DatasetProvider;
+use crate::schema::scanned;
+use crate::statistics::{from_log, together};
+use crate::{Column, TableError, Tombstones};
+
+/// One version of a dataset: its files, schema and tombstones.
+#[derive(Debug)]
+pub struct DatasetState {
+    pub name: DatasetName,
+    /// Unique over time: a dataset that is deleted and made again has another.
+    pub id: String,
+    pub bucket: BucketName,
+    /// The Delta version.
+    pub version: u64,
+    /// The stored schema: plain types. Scans hand out `scan_schema`.
+    pub schema: SchemaRef,
+    /// The schema of [`DatasetState::provider`]: text and binary columns are views, all else as in `schema`.
+    pub scan_schema: SchemaRef,
+    /// Rows in the files, hidden ones included.
+    pub rows: u64,
+    /// Rows that tombstones hide.
+    pub hidden: u64,
+    /// Size of the files.
+    pub bytes: u64,
+    pub tombstones: Arc<Tombstones>,
+    pub(crate) files: Arc<[DataFile]>,
+    pub(crate) statistics: Arc<Statistics>,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) snapshot: EagerSnapshot,
+}
+
+/// One Parquet file of a version.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    pub(crate) meta: ObjectMeta,
+    pub(crate) statistics: Arc<Statistics>,
+}
+
+impl DatasetState {
+    /// Reads the file list of a snapshot.
+    pub(crate) fn new(
+        name: DatasetName,
+        folder: Arc<Folder>,
+        snapshot: EagerSnapshot,
+        tombstones: Arc<Tombstones>,
+        hidden: u64,
+    ) -> Result<Self, TableError> {
+        let corrupt = |what| TableError::Corrupt { dataset: name.clone(), what };
+        let schema = snapshot.arrow_schema();
+        let scan_schema = scanned(&schema);
+        let mut files = Vec::new();
+        for view in snapshot.try_log_data().map_err(|_| corrupt("its log cannot be replayed"))?.iter() {
+            if view.deletion_vector_descriptor().is_some() {
+                return Err(corrupt("a foreign writer left deletion vectors, which are not read here"));
+            }
+            let size = u64::try_from(view.size()).map_err(|_| corrupt("a file has a negative size"))?;
+            let location = folder.path().parts().chain(view.object_store_path().parts()).collect::<Path>();
+            let last_modified = DateTime::<Utc>::from_timestamp_millis(view.modification_time()).unwrap_or_default();
+            let statistics = Arc::new(from_log(&scan_schema, view.stats().as_deref(), size));
+            let meta = ObjectMeta { location, last_modified, size, e_tag: None, version: None };
+            files.push(DataFile { meta, statistics });
+        }
+        files.sort_by(|a, b| a.meta.location.cmp(&b.meta.location));
+        let each: Vec<_> = files.iter().map(|file| Arc::clone(&file.statistics)).collect();
+        let rows = each.iter().filter_map(|one| one.num_rows.get_value()).sum::<usize>();
+        Ok(Self {
+            id: folder.id().to_owned(),
+            bucket: folder.bucket().name().clone(),
+            version: snapshot.version(),
+            statistics: Arc::new(together(&scan_schema, &each)),
+            rows: rows as u64,
+            hidden,
+            bytes: files.iter().map(|file| file.meta.size).sum(),
+            name,
+            schema,
+            scan_schema,
+            tombstones,
+            files: files.into(),
+            folder,
+            snapshot,
+        })
+    }
+
+    /// The rows that a write is about to add, as far as a scan needs them: files of this dataset's folder that no version has yet.
+    pub(crate) fn with_files(&self, schema: SchemaRef, adds: &[Add]) -> Self {
+        let scan_schema = scanned(&schema);
+        let file = |add: &Add| {
+            let size = u64::try_from(add.size).unwrap_or_default();
+            let location = self.folder.path().join(add.path.as_str());
+            let statistics = Arc::new(from_log(&scan_schema, add.stats.as_deref(), size));
+            DataFile {
+                meta: ObjectMeta { location, last_modified: DateTime::default(), size, e_tag: None, version: None },
+                statistics,
+            }
+        };
+        let files: Arc<[DataFile]> = adds.iter().map(file).collect();
+        let each: Vec<_> = files.iter().map(|file| Arc::clone(&file.statistics)).collect();
+        let statistics = Arc::new(together(&scan_schema, &each));
+        Self { schema, scan_schema, statistics, files, ..self.with_tombstones(Arc::clone(&self.tombstones), self.hidden) }
+    }
+
+    /// The same version with other tombstones.
+    pub(crate) fn with_tombstones(&self, tombstones: Arc<Tombstones>, hidden: u64) -> Self {
+        Self {
+            name: self.name.clone(),
+            id: self.id.clone(),
+            bucket: self.bucket.clone(),
+            version: self.version,
+            schema: Arc::clone(&self.schema),
+            scan_schema: Arc::clone(&self.scan_schema),
+            rows: self.rows,
+            hidden,
+            bytes: self.bytes,
+            tombstones,
+            files: Arc::clone(&self.files),
+            statistics: Arc::clone(&self.statistics),
+            folder: Arc::clone(&self.folder),
+            snapshot: self.snapshot.clone(),
+        }
+    }
+
+    /// Rows that queries see.
+    pub fn visible_rows(&self) -> u64 {
+        self.rows.saturating_sub(self.hidden)
+    }
+
+    /// The columns with their friendly types.
+    pub fn columns(&self) -> Vec<Column> {
+        Column::of(&self.schema)
+    }
+
+    /// Every row of this version, tombstoned ones included, as fast as bare DataFusion reads the files. The session must know the
+    /// bucket's object store under [`lakehouse_storage::Bucket::url`].
+    pub fn provider(self: &Arc<Self>) -> Arc<dyn TableProvider> {
+        Arc::new(DatasetProvider::new(Arc::clone(self)))
+    }
+}

@@ -1,0 +1,236 @@
+//! All datasets of this host.
+//!
+//! **Invariant**: a name has at most one [`Table`] at a time, shared by all who write to it, from before its first file exists.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lakehouse_catalog::Catalog;
+use lakehouse_journal::{Journal, Stamp};
+use lakehouse_storage::{Buckets, Meta};
+use lakehouse_types::{BucketName, Clock, ColumnName, DatasetId, DatasetName};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::folder::Folder;
+use crate::records::Outcome;
+use crate::table::Table;
+use crate::{CommitReport, DatasetState, Idempotency, TableError, TableWriter, WriteMode};
+
+/// All datasets of this host: their present states, and the one way to change them.
+pub struct Tables {
+    pub(crate) buckets: Buckets,
+    pub(crate) meta: Meta,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) journal: Journal,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) io: Handle,
+    tables: Mutex<HashMap<DatasetName, Arc<Table>>>,
+    flights: Arc<Mutex<Flights>>,
+}
+
+type Flights = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").field("datasets", &self.tables.lock().len()).finish_non_exhaustive()
+    }
+}
+
+/// A write that is about to begin.
+#[derive(Debug)]
+pub struct WriteSpec {
+    pub dataset: DatasetName,
+    /// Where a new dataset goes (absent: primary); for one that exists, it must be where it is.
+    pub bucket: Option<BucketName>,
+    pub mode: WriteMode,
+    /// The column that identifies rows, for tombstones.
+    pub key: Option<ColumnName>,
+    pub idempotency: Option<Idempotency>,
+    pub by: Stamp,
+    /// When the request came in, for its report.
+    pub started: Instant,
+}
+
+/// How a write begins.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once a request")]
+pub enum Begin {
+    /// It is new: write, then finish.
+    Writer(TableWriter),
+    /// It was done before: this is its report.
+    Replayed(CommitReport),
+}
+
+impl Tables {
+    /// Finishes or undoes what a crash interrupted, sweeps what nobody owns, and loads every dataset.
+    ///
+    /// # Errors
+    /// When the catalog, the metadata or a table cannot be read: a dataset is never silently missing.
+    pub async fn open(
+        buckets: Buckets,
+        meta: Meta,
+        catalog: Arc<Catalog>,
+        journal: Journal,
+        clock: Arc<dyn Clock>,
+        io: Handle,
+    ) -> Result<Arc<Self>, TableError> {
+        let tables = Arc::new(Self {
+            buckets,
+            meta,
+            catalog,
+            journal,
+            clock,
+            io: io.clone(),
+            tables: Mutex::default(),
+            flights: Arc::default(),
+        });
+        let opened = Arc::clone(&tables);
+        io.spawn(async move { opened.repair().await }).await??;
+        Ok(tables)
+    }
+
+    /// The present state of a dataset.
+    pub fn dataset(&self, name: &DatasetName) -> Option<Arc<DatasetState>> {
+        self.table(name)?.state()
+    }
+
+    /// The present states of all datasets, by name.
+    pub fn datasets(&self) -> Vec<Arc<DatasetState>> {
+        let mut states: Vec<_> = self.tables.lock().values().filter_map(|table| table.state()).collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        states
+    }
+
+    /// Begins a write. An idempotent request waits here while an equal one is under way.
+    ///
+    /// # Errors
+    /// For a bucket that does not exist or is not the dataset's, another row key column, or a reused idempotency key.
+    pub async fn begin(self: &Arc<Self>, spec: WriteSpec) -> Result<Begin, TableError> {
+        let mut flight = None;
+        if let Some(idempotency) = &spec.idempotency {
+            let key = idempotency.record_key(&spec.by.actor);
+            flight = Some(Flight::take(&self.flights, key.clone()).await);
+            if let Some(outcome) = self.meta.collection::<Outcome>().get(&key).await? {
+                if outcome.fingerprint != idempotency.fingerprint {
+                    return Err(TableError::IdempotencyMismatch);
+                }
+                return Ok(Begin::Replayed(outcome.report));
+            }
+        }
+        if self.catalog.snapshot().views.contains_key(spec.dataset.as_str()) {
+            let name = spec.dataset.to_string();
+            return Err(lakehouse_catalog::CatalogError::NameTaken { name, holder: "view" }.into());
+        }
+        let table = self.table_for(&spec.dataset, spec.bucket.as_ref())?;
+        if let (Some(state), Some(asked)) = (table.state(), &spec.key) {
+            check_key_column(&state, asked)?;
+        }
+        Ok(Begin::Writer(TableWriter::new(Arc::clone(self), table, spec, flight)))
+    }
+
+    pub(crate) fn table(&self, name: &DatasetName) -> Option<Arc<Table>> {
+        self.tables.lock().get(name).cloned()
+    }
+
+    /// The table of an existing dataset with its state.
+    pub(crate) fn existing(&self, name: &DatasetName) -> Result<(Arc<Table>, Arc<DatasetState>), TableError> {
+        let unknown = || TableError::UnknownDataset { name: name.clone() };
+        let table = self.table(name).ok_or_else(unknown)?;
+        let state = table.state().ok_or_else(unknown)?;
+        Ok((table, state))
+    }
+
+    fn table_for(&self, name: &DatasetName, bucket: Option<&BucketName>) -> Result<Arc<Table>, TableError> {
+        let home = match bucket {
+            Some(bucket) => self.buckets.get(bucket)?,
+            None => self.buckets.primary(),
+        };
+        let mut tables = self.tables.lock();
+        if let Some(table) = tables.get(name) {
+            let holder = table.folder.bucket().name();
+            return match bucket {
+                Some(asked) if asked != holder => {
+                    Err(TableError::BucketMismatch { dataset: name.clone(), bucket: holder.clone(), asked: asked.clone() })
+                }
+                _ => Ok(Arc::clone(table)),
+            };
+        }
+        let folder = Folder::new(home, &fresh_id(), self.meta.clone(), self.io.clone());
+        let table = Arc::new(Table::new(name.clone(), Arc::new(folder))?);
+        tables.insert(name.clone(), Arc::clone(&table));
+        Ok(table)
+    }
+
+    pub(crate) fn insert(&self, table: Arc<Table>) {
+        self.tables.lock().insert(table.name.clone(), table);
+    }
+
+    /// Forgets a table, if the name still means this one.
+    pub(crate) fn forget(&self, table: &Arc<Table>) {
+        let mut tables = self.tables.lock();
+        if tables.get(&table.name).is_some_and(|held| Arc::ptr_eq(held, table)) {
+            tables.remove(&table.name);
+        }
+    }
+
+    /// Forgets a table that never came to be, unless another writer is at it: the map and the caller hold it then.
+    pub(crate) fn forget_unborn(&self, table: &Arc<Table>) {
+        const MAP_AND_CALLER: usize = 2;
+        let mut tables = self.tables.lock();
+        let held = tables.get(&table.name).is_some_and(|held| Arc::ptr_eq(held, table));
+        if held && table.state().is_none() && Arc::strong_count(table) <= MAP_AND_CALLER {
+            tables.remove(&table.name);
+        }
+    }
+}
+
+pub(crate) fn check_key_column(state: &DatasetState, asked: &ColumnName) -> Result<(), TableError> {
+    match &state.tombstones.column {
+        Some(column) if column != asked => {
+            Err(TableError::KeyColumnMismatch { dataset: state.name.clone(), column: column.clone(), asked: asked.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A fresh, time-ordered id for folders and writes.
+pub(crate) fn fresh_id() -> String {
+    DatasetId::fresh().as_str().to_owned()
+}
+
+/// The turn of one idempotency key: one request at a time has it.
+pub(crate) struct Flight {
+    key: String,
+    flights: Arc<Mutex<Flights>>,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight").finish_non_exhaustive()
+    }
+}
+
+impl Flight {
+    async fn take(flights: &Arc<Mutex<Flights>>, key: String) -> Self {
+        let turn = Arc::clone(flights.lock().entry(key.clone()).or_default());
+        // Made before the wait, so that a caller who leaves meanwhile is forgotten too.
+        let mut flight = Self { key, flights: Arc::clone(flights), turn: None };
+        flight.turn = Some(turn.lock_owned().await);
+        flight
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut flights = self.flights.lock();
+        self.turn = None;
+        if flights.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            flights.remove(&self.key);
+        }
+    }
+}

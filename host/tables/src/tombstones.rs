@@ -1,0 +1,242 @@
+//! Keys whose rows are hidden.
+//!
+//! **Invariant**: keys are compared by their text form: integers as decimal digits, text as it is. A NULL key hides nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use lakehouse_types::ColumnName;
+use serde_json::Value;
+
+/// The tombstoned keys of one dataset. Cheap to probe, free when empty.
+#[derive(Debug, Clone, Default)]
+pub struct Tombstones {
+    /// The dataset's row key column, once one is chosen.
+    pub column: Option<ColumnName>,
+    texts: HashSet<Box<str>>,
+    integers: HashSet<i128>,
+    /// The least and the greatest integer.
+    bounds: Option<(i128, i128)>,
+    /// Bit `min(length, 63)` is set if a key has that length: most probes end here.
+    lengths: u64,
+}
+
+impl Tombstones {
+    /// From text forms.
+    pub fn new(column: Option<ColumnName>, keys: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
+        let texts: HashSet<Box<str>> = keys.into_iter().map(Into::into).collect();
+        let integers: HashSet<i128> = texts.iter().filter_map(|text| canonical_integer(text)).collect();
+        let bounds = integers.iter().min().copied().zip(integers.iter().max().copied());
+        let lengths = texts.iter().fold(0, |bits, text| bits | length_bit(text));
+        Self { column, texts, integers, bounds, lengths }
+    }
+
+    /// Whether nothing is hidden, so that a scan needs no mask.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether the key with this text form is hidden.
+    pub fn contains(&self, text: &str) -> bool {
+        self.lengths & length_bit(text) != 0 && self.texts.contains(text)
+    }
+
+    /// The text forms, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(AsRef::as_ref)
+    }
+
+    /// A copy for another key column.
+    #[must_use]
+    pub(crate) fn with_column(&self, column: Option<ColumnName>) -> Self {
+        Self { column, ..self.clone() }
+    }
+
+    /// A copy with more keys.
+    #[must_use]
+    pub(crate) fn with(&self, column: ColumnName, keys: impl IntoIterator<Item = Box<str>>) -> Self {
+        Self::new(Some(column), self.texts.iter().cloned().chain(keys))
+    }
+
+    /// A copy with fewer keys.
+    #[must_use]
+    pub(crate) fn without(&self, keys: &HashSet<Box<str>>) -> Self {
+        Self::new(self.column.clone(), self.texts.iter().filter(|key| !keys.contains(*key)).cloned())
+    }
+
+    /// One bit a row: set where the row stays visible. NULL keys stay visible.
+    pub fn keep_mask(&self, column: &ArrayRef) -> BooleanArray {
+        BooleanArray::new(self.keep_buffer(column), None)
+    }
+
+    fn keep_buffer(&self, column: &ArrayRef) -> BooleanBuffer {
+        if self.is_empty() {
+            return BooleanBuffer::new_set(column.len());
+        }
+        match column.data_type() {
+            DataType::Int8 => self.keep_integers::<Int8Type>(column),
+            DataType::Int16 => self.keep_integers::<Int16Type>(column),
+            DataType::Int32 => self.keep_integers::<Int32Type>(column),
+            DataType::Int64 => self.keep_integers::<Int64Type>(column),
+            DataType::UInt8 => self.keep_integers::<UInt8Type>(column),
+            DataType::UInt16 => self.keep_integers::<UInt16Type>(column),
+            DataType::UInt32 => self.keep_integers::<UInt32Type>(column),
+            DataType::UInt64 => self.keep_integers::<UInt64Type>(column),
+            DataType::Utf8 => {
+                let texts = column.as_string::<i32>();
+                self.keep_texts(column, |row| texts.value(row))
+            }
+            DataType::LargeUtf8 => {
+                let texts = column.as_string::<i64>();
+                self.keep_texts(column, |row| texts.value(row))
+            }
+            DataType::Utf8View => {
+                let texts = column.as_string_view();
+                self.keep_texts(column, |row| texts.value(row))
+            }
+            DataType::Dictionary(_, values) => match cast(column, values) {
+                Ok(plain) => self.keep_buffer(&plain),
+                Err(_) => BooleanBuffer::new_unset(column.len()),
+            },
+            // A key column is text or an integer when it is chosen. Keys that cannot be compared hide their rows: better none than
+            // an erased one.
+            _ => match cast(column, &DataType::Utf8) {
+                Ok(texts) => self.keep_buffer(&texts),
+                Err(_) => BooleanBuffer::new_unset(column.len()),
+            },
+        }
+    }
+
+    fn keep_integers<T: ArrowPrimitiveType>(&self, column: &ArrayRef) -> BooleanBuffer
+    where
+        T::Native: Into<i128>,
+    {
+        let Some((low, high)) = self.bounds else {
+            return BooleanBuffer::new_set(column.len());
+        };
+        let values = column.as_primitive::<T>();
+        keep(column, |row| {
+            let value: i128 = values.value(row).into();
+            !((low..=high).contains(&value) && self.integers.contains(&value))
+        })
+    }
+
+    fn keep_texts<'a>(&self, column: &ArrayRef, value: impl Fn(usize) -> &'a str) -> BooleanBuffer {
+        keep(column, |row| !self.contains(value(row)))
+    }
+}
+
+fn keep(column: &ArrayRef, visible: impl Fn(usize) -> bool) -> BooleanBuffer {
+    let mut bits = BooleanBufferBuilder::new(column.len());
+    match column.logical_nulls() {
+        None => (0..column.len()).for_each(|row| bits.append(visible(row))),
+        Some(nulls) => (0..column.len()).for_each(|row| bits.append(nulls.is_null(row) || visible(row))),
+    }
+    bits.finish()
+}
+
+fn length_bit(text: &str) -> u64 {
+    1 << text.len().min(63)
+}
+
+/// The integer whose decimal digits the text is, if it is exactly that: `07` and `+7` are text.
+fn canonical_integer(text: &str) -> Option<i128> {
+    let value: i128 = text.parse().ok()?;
+    (value.to_string() == text).then_some(value)
+}
+
+/// The text form of a key that came as JSON; `None` for what no key is (NULL, booleans, fractions, lists, objects).
+pub fn key_text(value: &Value) -> Option<Box<str>> {
+    match value {
+        Value::String(text) => Some(text.as_str().into()),
+        Value::Number(number) => {
+            let text = number.to_string();
+            canonical_integer(&text).map(|_| text.into())
+        }
+        _ => None,
+    }
+}
+
+/// Rows per wanted key in one batch of the key column, added to `found`.
+pub(crate) fn count_rows(
+    wanted: &Arc<Tombstones>,
+    column: &ArrayRef,
+    found: &mut HashMap<Box<str>, u64>,
+) -> Result<(), arrow::error::ArrowError> {
+    let kept = wanted.keep_buffer(column);
+    if kept.count_set_bits() == kept.len() {
+        return Ok(());
+    }
+    let hits = arrow::compute::filter(column, &BooleanArray::new(!&kept, None))?;
+    let texts = cast(&hits, &DataType::Utf8)?;
+    for text in texts.as_string::<i32>().iter().flatten() {
+        *found.entry(text.into()).or_default() += 1;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, DictionaryArray, Int32Array, Int64Array, StringArray, StringViewArray, UInt64Array};
+    use arrow::datatypes::Int32Type;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::{Tombstones, key_text};
+
+    fn visible(keys: &[&str], column: impl arrow::array::Array + 'static) -> Vec<bool> {
+        let column: ArrayRef = Arc::new(column);
+        let tombstones = Tombstones::new(None, keys.iter().copied());
+        tombstones.keep_mask(&column).values().iter().collect()
+    }
+
+    #[test]
+    fn keys_are_compared_by_text_form_whatever_the_column() {
+        assert_eq!(visible(&["7", "x"], Int64Array::from(vec![Some(7), None, Some(8)])), [false, true, true]);
+        assert_eq!(visible(&["07"], Int32Array::from(vec![7])), [true], "07 is no integer's text form");
+        assert_eq!(visible(&["18446744073709551615"], UInt64Array::from(vec![u64::MAX, 1])), [false, true]);
+        let texts = vec![Some("a"), None, Some("b"), Some("")];
+        assert_eq!(visible(&["a", ""], StringArray::from(texts.clone())), [false, true, true, false]);
+        assert_eq!(visible(&["b"], StringViewArray::from(texts.clone())), [true, true, false, true]);
+        let dictionary: DictionaryArray<Int32Type> = texts.into_iter().collect();
+        assert_eq!(visible(&["b"], dictionary), [true, true, false, true]);
+    }
+
+    #[test]
+    fn only_text_and_integers_are_keys() {
+        assert_eq!(key_text(&json!("A-1")).as_deref(), Some("A-1"));
+        assert_eq!(key_text(&json!(-5)).as_deref(), Some("-5"));
+        for none in [json!(null), json!(1.5), json!(1e3), json!(true), json!([1]), json!({"a": 1})] {
+            assert_eq!(key_text(&none), None, "{none}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_is_hidden_exactly_if_its_text_form_is_a_key(
+            keys in proptest::collection::vec(-50i64..50, 0..20),
+            rows in proptest::collection::vec(proptest::option::of(-60i64..60), 0..100),
+        ) {
+            let texts: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            let tombstones = Tombstones::new(None, texts.iter().map(String::as_str));
+            let expected: Vec<bool> = rows.iter().map(|row| row.is_none_or(|row| !keys.contains(&row))).collect();
+            let integers: ArrayRef = Arc::new(Int64Array::from(rows.clone()));
+            prop_assert_eq!(&tombstones.keep_mask(&integers).values().iter().collect::<Vec<_>>(), &expected);
+            let strings: ArrayRef = Arc::new(StringArray::from_iter(rows.iter().map(|row| row.map(|row| row.to_string()))));
+            prop_assert_eq!(&tombstones.keep_mask(&strings).values().iter().collect::<Vec<_>>(), &expected);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Rows on their way into a table.
+//!
+//! **Invariant**: nothing is visible before [`TableWriter::finish`]; a writer that is dropped leaves nothing behind.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use deltalake_core::kernel::Add;
+use lakehouse_journal::Stamp;
+use lakehouse_types::ColumnName;
+
+use crate::encode::{Encoder, Target};
+use crate::records::{Intent, Stage};
+use crate::schema::{conform, widen};
+use crate::table::Table;
+use crate::tables::{Flight, fresh_id};
+use crate::{CommitReport, DatasetState, Idempotency, Rejected, TableError, Tables, Tombstones, WriteMode, WriteSpec};
+
+/// Takes batches for one dataset and commits them together.
+#[derive(Debug)]
+pub struct TableWriter {
+    work: Option<Work>,
+}
+
+/// What a write has gathered.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) mode: WriteMode,
+    pub(crate) key: Option<ColumnName>,
+    pub(crate) idempotency: Option<Idempotency>,
+    pub(crate) by: Stamp,
+    /// The id of the write: its intent's key, its files' prefix, its mark in the Delta log.
+    pub(crate) id: String,
+    /// The dataset's schema once this is committed, as far as known now.
+    pub(crate) schema: Option<SchemaRef>,
+    pub(crate) adds: Vec<Add>,
+    pub(crate) rows: u64,
+    pub(crate) tombstoned: u64,
+    pub(crate) started: Instant,
+    pub(crate) base: Option<Arc<DatasetState>>,
+    /// The schema of the batch before, which needs no second look.
+    seen: Option<SchemaRef>,
+    encoder: Option<(SchemaRef, Encoder)>,
+    intended: bool,
+    _flight: Option<Flight>,
+}
+
+impl TableWriter {
+    pub(crate) fn new(tables: Arc<Tables>, table: Arc<Table>, spec: WriteSpec, flight: Option<Flight>) -> Self {
+        let base = table.state();
+        let schema = base.as_ref().filter(|_| spec.mode == WriteMode::Append).map(|state| Arc::clone(&state.schema));
+        let work = Work {
+            tables,
+            table,
+            mode: spec.mode,
+            key: spec.key,
+            idempotency: spec.idempotency,
+            by: spec.by,
+            id: fresh_id(),
+            schema,
+            adds: Vec::new(),
+            rows: 0,
+            tombstoned: 0,
+            started: spec.started,
+            base,
+            seen: None,
+            encoder: None,
+            intended: false,
+            _flight: flight,
+        };
+        Self { work: Some(work) }
+    }
+
+    /// The schema that new rows must fit: that of the dataset, in an append to one that exists.
+    pub fn existing_schema(&self) -> Option<SchemaRef> {
+        let work = self.work.as_ref()?;
+        work.base.as_ref().filter(|_| work.mode == WriteMode::Append).map(|state| Arc::clone(&state.schema))
+    }
+
+    /// Takes a batch; one without rows declares columns. Waits while the encoder is behind.
+    ///
+    /// # Errors
+    /// For columns that do not fit the dataset or cannot be stored, and when a file cannot be written.
+    pub async fn write(&mut self, batch: RecordBatch) -> Result<(), TableError> {
+        match self.work.as_mut() {
+            Some(work) => work.write(batch).await,
+            None => Err(TableError::Internal { what: "a finished writer was written to" }),
+        }
+    }
+
+    /// Commits all batches as one version. Goes on when the caller leaves. The answer is durable, and visible to the next read.
+    ///
+    /// `rejected` are the first of the `rejected_rows` rows that the reader left out.
+    ///
+    /// # Errors
+    /// When another writer made the write impossible, or the storage fails; the dataset is as before, unless the error is
+    /// [`TableError::OutcomeUnknown`].
+    pub async fn finish(mut self, rejected: Vec<Rejected>, rejected_rows: u64) -> Result<CommitReport, TableError> {
+        let Some(mut work) = self.work.take() else {
+            return Err(TableError::Internal { what: "a writer was finished twice" });
+        };
+        let io = work.tables.io.clone();
+        io.spawn(async move {
+            let closed = work.close().await;
+            match closed {
+                Ok(()) => work.commit(rejected, rejected_rows).await,
+                Err(error) => {
+                    work.discard().await;
+                    Err(error)
+                }
+            }
+        })
+        .await?
+    }
+
+    /// Undoes the write.
+    pub async fn abort(mut self) {
+        if let Some(work) = self.work.take() {
+            let io = work.tables.io.clone();
+            // Undoing again at the next start is all that a failure costs.
+            let _ = io.spawn(work.discard()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+impl TableWriter {
+    /// The work of a writer that will neither finish nor clean up, as after a kill.
+    pub(crate) fn disarm(mut self) -> Work {
+        self.work.take().expect("the writer is open")
+    }
+}
+
+impl Drop for TableWriter {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            let io = work.tables.io.clone();
+            io.spawn(work.discard());
+        }
+    }
+}
+
+impl Work {
+    async fn write(&mut self, batch: RecordBatch) -> Result<(), TableError> {
+        let row = self.rows + 1;
+        if self.seen.as_ref().is_none_or(|seen| *seen != batch.schema()) {
+            let wide = widen(self.schema.as_deref(), &batch.schema(), row).map_err(|error| at_first_value(error, &batch))?;
+            self.schema = Some(wide);
+            self.seen = Some(batch.schema());
+        }
+        let Some(schema) = self.schema.clone() else {
+            return Err(TableError::NoColumns);
+        };
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batch = conform(&batch, &schema, row)?;
+        self.tombstoned += self.count_tombstoned(&batch);
+        self.rows += batch.num_rows() as u64;
+        if self.encoder.as_ref().is_some_and(|(encoded, _)| *encoded != schema) {
+            self.close().await?;
+        }
+        self.intend().await?;
+        let encoder = match self.encoder.take() {
+            Some(open) => open,
+            None => self.start_encoder(&schema),
+        };
+        let written = encoder.1.write(batch).await;
+        self.encoder = Some(encoder);
+        match written {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                self.close().await?;
+                Err(TableError::Internal { what: "the encoder stopped" })
+            }
+        }
+    }
+
+    fn start_encoder(&self, schema: &SchemaRef) -> (SchemaRef, Encoder) {
+        let target = Target {
+            bucket: self.table.folder.bucket().clone(),
+            folder: self.table.folder.path(),
+            write: self.id.clone(),
+            first: self.adds.len(),
+        };
+        let modified = self.tables.clock.now().timestamp_millis();
+        (Arc::clone(schema), Encoder::start(&self.tables.io, Arc::clone(schema), target, modified))
+    }
+
+    /// Rows of the batch whose key is hidden.
+    fn count_tombstoned(&self, batch: &RecordBatch) -> u64 {
+        let tombstones: Option<&Arc<Tombstones>> = self.base.as_ref().map(|base| &base.tombstones);
+        let hidden = || {
+            let tombstones = tombstones.filter(|tombstones| !tombstones.is_empty())?;
+            let keys = batch.column_by_name(tombstones.column.as_ref()?.as_str())?;
+            Some(tombstones.keep_mask(keys).false_count() as u64)
+        };
+        hidden().unwrap_or(0)
+    }
+
+    /// Makes the intent durable, before the first file exists.
+    pub(crate) async fn intend(&mut self) -> Result<(), TableError> {
+        if !self.intended {
+            self.put_intent(Stage::Writing).await?;
+            self.intended = true;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn put_intent(&self, stage: Stage) -> Result<(), TableError> {
+        let intent = Intent {
+            by: (&self.by).into(),
+            dataset: self.table.name.clone(),
+            id: self.table.folder.id().to_owned(),
+            bucket: self.table.folder.bucket().name().clone(),
+            stage,
+        };
+        let mut transaction = self.tables.meta.begin().await?;
+        transaction.put(&self.id, &intent)?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Closes the open file.
+    pub(crate) async fn close(&mut self) -> Result<(), TableError> {
+        if let Some((_, encoder)) = self.encoder.take() {
+            self.adds.extend(encoder.finish().await?);
+        }
+        Ok(())
+    }
+
+    /// Deletes files and intent, and the table if it never came to be.
+    pub(crate) async fn discard(mut self) {
+        if let Some((_, encoder)) = self.encoder.take() {
+            encoder.discard().await;
+        }
+        if self.intended
+            && let Err(error) = self.tables.discard(&self.table.folder, &self.id).await
+        {
+            tracing::warn!(dataset = %self.table.name, error = %error, "an undone write stays until the next start");
+        }
+        self.tables.forget_unborn(&self.table);
+    }
+}
+
+/// A type conflict names the first row with a value in the column.
+fn at_first_value(error: TableError, batch: &RecordBatch) -> TableError {
+    match error {
+        TableError::SchemaConflict { column, row, stored, given } => {
+            let values = batch.column_by_name(&column);
+            let first = values.and_then(|values| (0..values.len()).find(|&index| values.is_valid(index))).unwrap_or(0);
+            TableError::SchemaConflict { column, row: row + first as u64, stored, given }
+        }
+        other => other,
+    }
+}
