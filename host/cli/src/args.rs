@@ -1,0 +1,331 @@
+//! What can be typed. Each command's help ends with examples that work as they stand.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const START: &str = "\
+Start:
+  lakehouse demo                                  see everything work, in a folder of its own
+  lakehouse serve                                 a server on 127.0.0.1:3100; prints the first admin key once
+  export LAKEHOUSE_KEY=lk_...                     the key that it printed
+  lakehouse ingest people.csv                     a dataset named `people`
+  lakehouse sql 'SELECT count(*) FROM people'
+
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 not permitted, 4 the server or a rule failed, 5 no server answers,
+130 interrupted";
+
+/// A lakehouse whose rules are WebAssembly components, swapped while it runs.
+#[derive(Debug, Parser)]
+#[command(name = "lakehouse", version, after_help = START, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the server is and who asks.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Connection {
+    /// The server's address
+    #[arg(long, global = true, env = "LAKEHOUSE_URL", default_value = "http://127.0.0.1:3100", value_name = "URL")]
+    pub(crate) url: String,
+    /// The API key
+    #[arg(long, global = true, env = "LAKEHOUSE_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// The profile to ask under; without it, the key's own
+    #[arg(long, global = true, env = "LAKEHOUSE_PROFILE", value_name = "ID")]
+    pub(crate) profile: Option<String>,
+    /// JSON instead of tables (as when the output is piped)
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a server
+    Serve(Serve),
+    /// Ask in SQL
+    Sql(Sql),
+    /// Send files into datasets
+    Ingest(Ingest),
+    /// List, upload, roll back and try components
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Create, list and revoke API keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Tell the whole story on made-up candidates, or on a file of yours
+    Demo(Demo),
+    /// Compile a component from stdin to stdout: what the server runs as its limited child
+    #[command(hide = true, name = "compile-component")]
+    CompileComponent,
+}
+
+const SERVE: &str = "\
+Examples:
+  lakehouse serve                                       data in the current folder, port 3100, loopback only
+  lakehouse serve --data /srv/lake --config /etc/lakehouse
+  LAKEHOUSE_ADMIN_KEY=... lakehouse serve --listen 0.0.0.0:3100
+
+SIGTERM or Ctrl-C stops it: running requests may finish for `[server] drain_ms`, a second signal stops it at once.";
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = SERVE)]
+pub(crate) struct Serve {
+    /// The folder with lakehouse.toml; without it, built-in defaults
+    #[arg(long, value_name = "DIR")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder that relative paths of the settings start from
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) data: PathBuf,
+    /// Address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// The folder of shipped components; those that were never installed here are installed at each start
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<PathBuf>,
+    /// Stop when stdin closes: for a server that must not outlive whoever started it
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+const SQL: &str = "\
+Examples:
+  lakehouse sql 'SELECT city, count(*) AS n FROM candidates GROUP BY city ORDER BY n DESC LIMIT 5'
+  lakehouse sql --file report.sql --format csv --output report.csv
+  echo 'SELECT 1 AS one' | lakehouse sql --json
+  lakehouse sql --param 42 'SELECT * FROM people WHERE id = $1'";
+
+#[derive(Debug, Args)]
+#[command(after_help = SQL)]
+pub(crate) struct Sql {
+    /// The statement; `-` or nothing reads it from stdin
+    #[arg(value_name = "SQL")]
+    pub(crate) statement: Option<String>,
+    /// Read the statement from a file
+    #[arg(long, short, value_name = "FILE", conflicts_with = "statement")]
+    pub(crate) file: Option<PathBuf>,
+    /// A value for $1, $2, …: JSON where it parses, else text
+    #[arg(long = "param", short, value_name = "VALUE")]
+    pub(crate) params: Vec<String>,
+    /// The form of the answer; table on a terminal, else json
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<SqlFormat>,
+    /// Write the answer to a file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    Table,
+    Json,
+    Csv,
+    Ndjson,
+    Arrow,
+}
+
+const INGEST: &str = "\
+Examples:
+  lakehouse ingest people.csv                                   dataset `people`, appended
+  lakehouse ingest --dataset people --mode replace 2026/*.parquet
+  gzip -dc big.csv.gz | lakehouse ingest --dataset big --format csv -";
+
+#[derive(Debug, Args)]
+#[command(after_help = INGEST)]
+pub(crate) struct Ingest {
+    /// Files to send, one request each; `-` is stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The dataset; without it, the file's name
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
+    /// `replace` replaces each dataset with the first file that goes into it and appends the others
+    #[arg(long, value_enum, default_value = "append")]
+    pub(crate) mode: IngestMode,
+    /// csv, tsv, json, ndjson, parquet or arrow; without it, by the file's name
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// The column that identifies a row
+    #[arg(long = "row-key", value_name = "COLUMN")]
+    pub(crate) row_key: Option<String>,
+    /// What a row that cannot be read does
+    #[arg(long, value_enum, default_value = "fail")]
+    pub(crate) on_error: OnError,
+    /// The bucket of a new dataset
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bucket: Option<String>,
+    /// Makes a repeated request harmless
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IngestMode {
+    Append,
+    Replace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnError {
+    Fail,
+    Skip,
+}
+
+const PLUGIN: &str = "\
+Examples:
+  lakehouse plugin list
+  lakehouse plugin push redact-mask.wasm              the file's name is the component's, or say --name
+  lakehouse plugin rollback redact-mask               back to the version before
+  lakehouse plugin dry-run redact-mask --config '{\"keep_prefix\":3,\"keep_suffix\":2}' CAND-000001
+  lakehouse plugin dry-run redact-null --json 42 true null";
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = PLUGIN)]
+pub(crate) enum Plugin {
+    /// Components, their active versions and kinds
+    List,
+    /// One component: versions, who uses it, counts
+    Show { name: String },
+    /// Upload a component; it serves once it is compiled and checked
+    Push {
+        /// The .wasm file
+        file: PathBuf,
+        /// The component's own name; without it, the file's
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Back to an earlier version
+    Rollback {
+        name: String,
+        /// The version; without it, the one before
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+    },
+    /// Run a component on sample values; nothing is stored
+    DryRun(DryRun),
+    /// Let a disabled component serve again
+    Enable { name: String },
+    /// Stop a component: what binds it fails closed
+    Disable { name: String },
+    /// Remove a component that nothing uses
+    Delete { name: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DryRun {
+    pub(crate) name: String,
+    /// Sample values: texts for a redactor (with --json, JSON where it parses), JSON objects for a condition; without any, a line of
+    /// stdin each
+    pub(crate) values: Vec<String>,
+    /// redactor or condition
+    #[arg(long, default_value = "redactor")]
+    pub(crate) kind: String,
+    /// The rule's configuration, a JSON object
+    #[arg(long, default_value = "{}", value_name = "JSON")]
+    pub(crate) config: String,
+    /// A version other than the active one
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) at: Option<String>,
+}
+
+const KEY: &str = "\
+Examples:
+  lakehouse key create analyst --role reader --grant view:candidates_safe
+  lakehouse key create loader --role writer --grant 'dataset:*:read,write'
+  lakehouse key list
+  lakehouse key revoke kmzxw6ytboi                    an id of `key list`";
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = KEY)]
+pub(crate) enum Key {
+    /// Create a key; its secret is shown once
+    Create(CreateKey),
+    /// Keys, without their secrets
+    List,
+    /// Refuse a key from now on; its name is never used again
+    Revoke {
+        /// `k` and ten letters or digits, as `key list` shows it
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateKey {
+    pub(crate) name: String,
+    /// admin, operator, writer or reader
+    #[arg(long)]
+    pub(crate) role: String,
+    /// dataset|view|index|profile:NAME[:read,write]; NAME may be `*`; read is meant when no verb is named, and only datasets can be
+    /// written
+    #[arg(long = "grant", value_name = "GRANT")]
+    pub(crate) grants: Vec<String>,
+    /// A profile that the key may name
+    #[arg(long = "may-use", value_name = "PROFILE")]
+    pub(crate) profiles: Vec<String>,
+    /// The profile it asks under when it names none
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) default_profile: Option<String>,
+    /// RFC 3339, for example 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires_at: Option<String>,
+}
+
+const DEMO: &str = "\
+Examples:
+  lakehouse demo                                      100,000 made-up candidates
+  lakehouse demo --file flights.csv --id flight_id    the same story on your rows
+  lakehouse demo --keep                               leave the server's folder for a look
+
+It starts a server of its own on a free port in a temporary folder, checks each step, and exits 0 only if all hold.";
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = DEMO)]
+pub(crate) struct Demo {
+    /// A file of yours instead of made-up candidates
+    #[arg(long, value_name = "FILE", requires = "id")]
+    pub(crate) file: Option<PathBuf>,
+    /// The column of that file that identifies a row
+    #[arg(long, value_name = "COLUMN", requires = "file")]
+    pub(crate) id: Option<String>,
+    /// How many candidates to make up
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub(crate) rows: u64,
+    /// Keep the temporary folder at the end
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// The folder of built components; without it, beside this program
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Arguments, START};
+    use crate::failure::exit;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_lists_every_exit_code() {
+        let codes = [exit::REFUSED, exit::USAGE, exit::NOT_PERMITTED, exit::SERVER_FAILED, exit::UNREACHABLE, exit::INTERRUPTED];
+        let listed = START.split("Exit codes:").nth(1).unwrap();
+        for code in codes {
+            assert!(listed.split([' ', '\n']).any(|word| word == code.to_string()), "{code}");
+        }
+    }
+
+    #[test]
+    fn global_options_stand_on_either_side_of_the_command() {
+        for line in [["lakehouse", "--json", "plugin", "list"], ["lakehouse", "plugin", "list", "--json"]] {
+            assert!(Arguments::try_parse_from(line).unwrap().connection.json, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! One file per command.
+
+mod compile;
+mod ingest;
+mod key;
+mod plugin;
+mod serve;
+mod sql;
+mod upload;
+
+pub(crate) use compile::compile_component;
+pub(crate) use ingest::{dataset_name, format_of, ingest};
+pub(crate) use key::key;
+pub(crate) use plugin::plugin;
+pub(crate) use serve::{LISTENS, serve};
+pub(crate) use sql::sql;
+pub(crate) use upload::open as open_upload;

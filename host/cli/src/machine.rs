@@ -1,0 +1,58 @@
+//! What the processor and the operating system must give before a server starts.
+
+use std::fs;
+
+use crate::failure::Failure;
+
+/// The flags of x86-64-v3 as Linux names them; the release is built for them.
+const NEEDED: [&str; 9] = ["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"];
+/// Sockets, Parquet files and SlateDB segments open at once; many systems give 1,024.
+const OPEN_FILES: u64 = 65_536;
+
+/// Refuses a processor that would die of an illegal instruction halfway through a query.
+///
+/// # Errors
+/// When a needed instruction set is missing, with its name.
+pub(crate) fn check_processor() -> Result<(), Failure> {
+    // A system that does not say is given the benefit of the doubt.
+    let Ok(cpuinfo) = fs::read_to_string("/proc/cpuinfo") else { return Ok(()) };
+    match missing(&cpuinfo).as_slice() {
+        [] => Ok(()),
+        missing => Err(Failure::Start(format!(
+            "this processor lacks {}, which this build needs (x86-64-v3: Intel since 2013, AMD since 2015, not every virtual \
+             machine); build from source with `-C target-cpu=x86-64-v2` in .cargo/config.toml, or give the virtual machine the \
+             host's processor model",
+            missing.join(", ")
+        ))),
+    }
+}
+
+fn missing(cpuinfo: &str) -> Vec<&'static str> {
+    let Some(flags) = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")) else { return Vec::new() };
+    let flags: Vec<&str> = flags.split_ascii_whitespace().collect();
+    NEEDED.into_iter().filter(|needed| !flags.contains(needed)).collect()
+}
+
+/// Raises the limit of open files as far as the system lets an ordinary process.
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if limit.current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
+    {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::missing;
+
+    #[test]
+    fn an_old_processor_is_named_by_what_it_lacks() {
+        let flags = "flags\t\t: fpu avx avx2 bmi1 f16c fma abm movbe xsave\n";
+        assert_eq!(missing(flags), ["bmi2"]);
+        assert!(missing("model name: some other architecture\n").is_empty());
+    }
+}

@@ -1,0 +1,69 @@
+//! From arguments to an exit code.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+
+use crate::{
+    args::{Arguments, Command},
+    client::Client,
+    commands,
+    console::Console,
+    demo,
+    failure::{Failure, exit},
+    machine,
+};
+
+/// Runs the command that `args` (the program's name first) ask for.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(arguments) {
+        Ok(code) => code,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            let mut err = io::stderr().lock();
+            for line in failure.explain() {
+                let _ = writeln!(err, "{line}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments { connection, command } = arguments;
+    let console = Console::new(connection.json);
+    match command {
+        Command::CompileComponent => return Ok(commands::compile_component()),
+        Command::Serve(serve) => {
+            machine::check_processor()?;
+            machine::raise_open_files();
+            commands::serve(&serve)?;
+        }
+        Command::Demo(demo) => block_on(demo::tell(console, demo))?,
+        Command::Sql(sql) => block_on(commands::sql(console, Client::new(&connection)?, sql))?,
+        Command::Ingest(ingest) => block_on(commands::ingest(console, Client::new(&connection)?, ingest))?,
+        Command::Plugin(plugin) => block_on(commands::plugin(console, Client::new(&connection)?, plugin))?,
+        Command::Key(key) => block_on(commands::key(console, Client::new(&connection)?, key))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A client needs one thread; the demo's many clients too, since they only wait and count.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Start(format!("cannot start: {error}")))?;
+    runtime.block_on(Box::pin(work))
+}

@@ -1,0 +1,259 @@
+//! Opening everything in order, and shutting it down in reverse.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use lakehouse_access::{Keys, NewKey};
+use lakehouse_catalog::Catalog;
+use lakehouse_ingest::{Ingest, IngestOptions};
+use lakehouse_journal::Journal;
+use lakehouse_plugins::{Ceilings, Compiler, Registry, RegistryOptions};
+use lakehouse_query::{QueryEngine, QueryOptions};
+use lakehouse_settings::{BucketSettings, Settings};
+use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions};
+use lakehouse_tables::Tables;
+use lakehouse_truth::Truth;
+use lakehouse_types::{Clock, SystemClock};
+use tokio::{runtime::Handle, sync::Mutex};
+
+use crate::{
+    EngineError,
+    health::Probe,
+    runtime::{Changes, Cpu},
+    tasks::Tasks,
+    turns::Turns,
+};
+
+/// How long a call waits for a component instance before it is told that all are busy.
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a shutdown waits for changes whose callers have left.
+const LAST_CHANGES: Duration = Duration::from_secs(10);
+
+/// What the settings do not say.
+pub struct EngineOptions {
+    pub clock: Arc<dyn Clock>,
+    /// The first admin's key; absent, one is generated at first start.
+    pub admin_key: Option<String>,
+    /// How components are compiled apart from this process; absent, this program with `compile-component`.
+    pub compiler: Option<Compiler>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), admin_key: None, compiler: None }
+    }
+}
+
+impl std::fmt::Debug for EngineOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EngineOptions")
+    }
+}
+
+/// The whole system without a wire.
+pub struct Engine {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) buckets: Buckets,
+    pub(crate) meta: Meta,
+    pub(crate) journal: Journal,
+    pub(crate) keys: Keys,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) ingest: Ingest,
+    pub(crate) turns: Turns,
+    pub(crate) truth: Truth,
+    pub(crate) query: Arc<QueryEngine>,
+    /// Held while a profile binds a plugin, and while a plugin is deleted.
+    pub(crate) binding: Arc<Mutex<()>>,
+    pub(crate) changes: Changes,
+    pub(crate) probe: Probe,
+    first_key: std::sync::Mutex<Option<NewKey>>,
+    tasks: Tasks,
+    draining: AtomicBool,
+    pub(crate) cpu: Cpu,
+}
+
+impl Engine {
+    /// Opens storage, metadata, and everything above them; installs what is missing at a first start. Must be called on the
+    /// runtime that serves, which is also the one that stores run on.
+    ///
+    /// # Errors
+    /// When a part cannot be opened: the storage is held by another host, damaged, or not reachable.
+    pub async fn open(settings: Settings, options: EngineOptions) -> Result<Arc<Self>, EngineError> {
+        let EngineOptions { clock, admin_key, compiler } = options;
+        let io = Handle::current();
+        let cpu = Cpu::start(settings.query.threads)?;
+        let buckets = Buckets::open(bucket_specs(&settings), BucketOptions::new(io.clone())).await?;
+        let meta = Meta::open(&buckets.primary(), MetaOptions { flush: settings.storage.meta_flush }).await?;
+        let journal = Journal::open(meta.clone(), clock.clone()).await?;
+        let keys = Keys::open(meta.clone(), journal.clone(), clock.clone()).await?;
+        let first_key = keys.bootstrap(admin_key).await?;
+        let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), clock.clone()).await?);
+        let registry = open_registry(&settings, &buckets, &meta, &journal, &clock, &cpu, compiler).await?;
+        let tables = Tables::open(buckets.clone(), meta.clone(), catalog.clone(), journal.clone(), clock.clone(), io).await?;
+        let truth = Truth::open(&settings.truth.dir).await?;
+        let query = QueryEngine::new(
+            query_options(&settings, &clock, cpu.threads()),
+            tables.clone(),
+            catalog.clone(),
+            registry.clone(),
+            journal.clone(),
+            &buckets,
+            cpu.handle(),
+        )?;
+        let ingest = Ingest::new(tables.clone(), ingest_options(&settings));
+        let turns = Turns::new(settings.ingest.concurrency);
+
+        let tasks = Tasks::default();
+        tasks.flush_denials(journal.clone());
+        tasks.watch_truth(truth.clone(), settings.truth.poll, journal.clone(), clock.clone());
+        tasks.watch_plugins(&registry, settings.plugins.folder.clone());
+        Ok(Arc::new(Self {
+            settings,
+            clock,
+            buckets,
+            meta,
+            journal,
+            keys,
+            catalog,
+            registry,
+            tables,
+            ingest,
+            turns,
+            truth,
+            query: Arc::new(query),
+            binding: Arc::default(),
+            changes: Changes::default(),
+            probe: Probe::default(),
+            first_key: std::sync::Mutex::new(first_key),
+            tasks,
+            draining: AtomicBool::new(false),
+            cpu,
+        }))
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The admin key that the first start made, once.
+    pub fn take_first_key(&self) -> Option<NewKey> {
+        self.first_key.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    /// Whether the engine takes work.
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on `/ready` says no.
+    pub fn begin_shutdown(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends background work, writes what is held back, and closes the metadata store. Call it when no request runs any more.
+    ///
+    /// # Errors
+    /// When something could not be written.
+    pub async fn shutdown(&self) -> Result<(), EngineError> {
+        self.begin_shutdown();
+        if tokio::time::timeout(LAST_CHANGES, self.changes.ended()).await.is_err() {
+            tracing::warn!("changes still run; what is not durable yet is lost");
+        }
+        self.tasks.stop().await;
+        self.journal.flush().await?;
+        self.meta.close().await?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+fn bucket_specs(settings: &Settings) -> Vec<BucketSpec> {
+    let kind = |bucket: &BucketSettings| match bucket {
+        BucketSettings::Local { path } => BucketKind::Local { path: path.clone() },
+        BucketSettings::Memory => BucketKind::Memory,
+    };
+    settings.buckets.iter().map(|(name, bucket)| BucketSpec { name: name.clone(), kind: kind(bucket) }).collect()
+}
+
+/// Opens the registry and installs the shipped components that were never installed here.
+async fn open_registry(
+    settings: &Settings,
+    buckets: &Buckets,
+    meta: &Meta,
+    journal: &Journal,
+    clock: &Arc<dyn Clock>,
+    cpu: &Cpu,
+    compiler: Option<Compiler>,
+) -> Result<Arc<Registry>, EngineError> {
+    let plugins = &settings.plugins;
+    let compiler = match compiler {
+        Some(compiler) => compiler,
+        None => Compiler::this_program().map_err(EngineError::Program)?,
+    };
+    let registry = Registry::open(RegistryOptions {
+        bucket: buckets.primary(),
+        meta: meta.clone(),
+        journal: journal.clone(),
+        clock: clock.clone(),
+        cpu: cpu.handle(),
+        cache_path: plugins.cache_path.clone(),
+        compiler: compiler.with_limits(plugins.compile_deadline, plugins.compile_memory_bytes),
+        ceilings: Ceilings {
+            memory_bytes: plugins.memory_bytes,
+            deadline: plugins.deadline,
+            output_bytes: plugins.output_bytes,
+            log_bytes: plugins.log_bytes,
+        },
+        pool: plugins.pool,
+        queue_wait: QUEUE_WAIT,
+        max_component_bytes: plugins.max_component_bytes,
+    })
+    .await?;
+    if let Some(folder) = &plugins.distribution {
+        // Without them the short forms of redactions fail closed; everything else works.
+        if let Err(error) = registry.install_shipped(folder).await {
+            tracing::error!(%error, folder = %folder.display(), "the shipped components could not all be installed");
+        }
+    }
+    Ok(registry)
+}
+
+fn query_options(settings: &Settings, clock: &Arc<dyn Clock>, threads: usize) -> QueryOptions {
+    let query = &settings.query;
+    QueryOptions {
+        deadline: query.deadline,
+        memory_bytes: query.memory_bytes,
+        spill_path: query.spill_path.clone(),
+        spill_bytes: query.spill_bytes,
+        max_rows: query.max_rows,
+        concurrency: query.concurrency,
+        partitions: threads,
+        max_sql_bytes: query.max_sql_bytes,
+        clock: clock.clone(),
+    }
+}
+
+fn ingest_options(settings: &Settings) -> IngestOptions {
+    let ingest = &settings.ingest;
+    IngestOptions {
+        spool: ingest.spool_path.clone(),
+        max_spool_bytes: ingest.spool_bytes,
+        max_record_bytes: ingest.max_line_bytes,
+        batch_rows: ingest.batch_rows,
+    }
+}

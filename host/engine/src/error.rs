@@ -1,0 +1,118 @@
+//! What can go wrong in a use case: mostly what went wrong in the part that did the work.
+
+use std::time::Duration;
+
+use lakehouse_access::AccessError;
+use lakehouse_catalog::CatalogError;
+use lakehouse_ingest::IngestError;
+use lakehouse_journal::JournalError;
+use lakehouse_plugins::PluginError;
+use lakehouse_query::QueryError;
+use lakehouse_storage::StorageError;
+use lakehouse_tables::TableError;
+use lakehouse_truth::TruthError;
+use lakehouse_types::{Code, DatasetName, ErrorKind, Fault, Members, PluginName, ProfileId, RuleName, ViewName};
+use serde_json::json;
+
+/// A failed use case, or a start that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Truth(#[from] TruthError),
+    /// A role that may write, without a grant on this dataset.
+    #[error("the key has no write grant on dataset `{dataset}`")]
+    NoWriteGrant { dataset: DatasetName },
+    /// A view that its definer could then read more through than its grants give.
+    #[error(
+        "the key reads view `{view}`, so it may define it only over a dataset that it reads too: it has no read grant on dataset \
+         `{dataset}`"
+    )]
+    NoReadGrant { view: ViewName, dataset: DatasetName },
+    /// Too many ingests at once.
+    #[error("no turn to ingest came within {} s: too many files come in at once", waited.as_secs())]
+    IngestBusy { waited: Duration },
+    /// A plugin that profiles bind.
+    #[error("plugin `{plugin}` is bound by {} rules", used_by.len())]
+    PluginInUse { plugin: PluginName, used_by: Vec<(ProfileId, RuleName)> },
+    /// The definition changed between the check and the write.
+    #[error("{what} was changed by someone else meanwhile")]
+    Raced { what: String },
+    #[error("the thread pool could not be started")]
+    Runtime(#[source] std::io::Error),
+    #[error("this program's own path is unknown")]
+    Program(#[source] std::io::Error),
+    /// A task was cancelled or panicked.
+    #[error("work was lost: {0}")]
+    Lost(&'static str),
+}
+
+/// Delegates to the part's own fault, or answers for this crate's variants.
+macro_rules! delegate {
+    ($self:ident, $fault:ident => $told:expr, $($own:tt)*) => {
+        match $self {
+            Self::Access($fault) => $told,
+            Self::Catalog($fault) => $told,
+            Self::Ingest($fault) => $told,
+            Self::Journal($fault) => $told,
+            Self::Plugin($fault) => $told,
+            Self::Query($fault) => $told,
+            Self::Storage($fault) => $told,
+            Self::Table($fault) => $told,
+            Self::Truth($fault) => $told,
+            $($own)*
+        }
+    };
+}
+
+impl Fault for EngineError {
+    fn code(&self) -> Code {
+        delegate!(self, fault => fault.code(),
+            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } => Code::Forbidden,
+            Self::IngestBusy { .. } => Code::Busy,
+            Self::PluginInUse { .. } => Code::InUse,
+            Self::Raced { .. } => Code::WriteConflict,
+            Self::Runtime(_) | Self::Program(_) | Self::Lost(_) => Code::Internal,
+        )
+    }
+
+    fn kind(&self) -> ErrorKind {
+        delegate!(self, fault => fault.kind(), _ => self.code().kind())
+    }
+
+    fn public(&self) -> String {
+        delegate!(self, fault => fault.public(),
+            Self::PluginInUse { plugin, used_by } => {
+                let names: Vec<String> = used_by.iter().map(|(profile, rule)| format!("`{rule}` of profile `{profile}`")).collect();
+                format!("plugin `{plugin}` stands behind {}", names.join(", "))
+            }
+            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } | Self::IngestBusy { .. } | Self::Raced { .. } => self.to_string(),
+            Self::Runtime(_) | Self::Program(_) | Self::Lost(_) => "the server could not do the work".into(),
+        )
+    }
+
+    fn members(&self) -> Members {
+        delegate!(self, fault => fault.members(),
+            Self::PluginInUse { used_by, .. } => {
+                let listed: Vec<_> = used_by.iter().map(|(profile, rule)| json!({"profile": profile, "rule": rule})).collect();
+                Members::from_iter([("used_by".to_owned(), listed.into())])
+            }
+            _ => Members::new(),
+        )
+    }
+}

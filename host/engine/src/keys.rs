@@ -1,0 +1,39 @@
+//! Keys: create, list, revoke.
+
+use lakehouse_access::{Action, Caller, CreateKey, KeyInfo, NewKey};
+use lakehouse_types::KeyId;
+
+use crate::{Engine, EngineError, Page};
+
+impl Engine {
+    /// Creates a key; its secret is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// When the caller may not, or the key's profiles do not exist.
+    pub async fn create_key(&self, caller: &Caller, create: CreateKey) -> Result<NewKey, EngineError> {
+        self.require(caller, Action::ManageKeys).await?;
+        let present = self.catalog.snapshot();
+        for profile in create.profiles.iter().chain(&create.default_profile) {
+            present.profile(profile)?;
+        }
+        Ok(self.keys.create(&self.stamp(caller), create).await?)
+    }
+
+    /// All keys, by id, without secrets.
+    ///
+    /// # Errors
+    /// When the caller may not.
+    pub async fn keys(&self, caller: &Caller, after: Option<&str>, limit: usize) -> Result<Page<KeyInfo>, EngineError> {
+        self.require(caller, Action::ManageKeys).await?;
+        Ok(Page::of(self.keys.list(), after, limit, |info| info.id.as_str()))
+    }
+
+    /// Revokes a key: the next request with it is refused.
+    ///
+    /// # Errors
+    /// When the caller may not, or the key does not exist.
+    pub async fn revoke_key(&self, caller: &Caller, id: &KeyId) -> Result<KeyInfo, EngineError> {
+        self.require(caller, Action::ManageKeys).await?;
+        Ok(self.keys.revoke(&self.stamp(caller), id).await?)
+    }
+}

@@ -1,0 +1,53 @@
+//! The composition root: opens every part in order, wires them, and offers the use cases that a gateway serves.
+//!
+//! **Invariant**: each use case asks for permission first, and a refusal is journaled; nothing here knows HTTP. Work that changes
+//! something runs to its end even when its caller goes away.
+
+mod access; // who comes in, and what they may do
+mod buckets;
+mod datasets;
+mod engine; // open, run, shut down
+mod error;
+mod health;
+mod ingest;
+mod journal;
+mod keys;
+mod page;
+mod plugins;
+mod profiles;
+mod query;
+mod runtime; // the CPU runtime
+mod tasks; // what runs in the background
+mod tombstones;
+mod truth;
+mod turns; // to ingest
+mod views;
+
+pub use datasets::Dataset;
+pub use engine::{Engine, EngineOptions};
+pub use error::EngineError;
+pub use health::Health;
+pub use ingest::{IngestFile, Ingested};
+pub use journal::{JournalStats, OWN_EVENTS_BACK};
+pub use page::Page;
+pub use plugins::{PluginCounts, PluginDetail, PluginPage};
+pub use query::RowCount;
+pub use tombstones::{Bury, Restore};
+pub use truth::{TruthRule, TruthRules};
+pub use views::View;
+
+pub use lakehouse_access::{Action, Caller, CreateKey, Grant, KeyInfo, NewKey, Principal, Role};
+pub use lakehouse_catalog::{
+    ComponentRef, DatasetRecord, HnswConfig, Profile, ProfileInput, Redaction, RefreshPolicy, RuleBinding, RuleKind, RuleLimits,
+    TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
+};
+pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError};
+pub use lakehouse_journal::{Event, EventKind, Filter as EventFilter, Outcome as EventOutcome, Page as EventPage};
+pub use lakehouse_plugins::{
+    Check as PluginCheck, Compiler, DryRun, DryRunInput, DryRunReport, FolderFailure, Origin as PluginOrigin, PluginStats,
+    PluginSummary, PushReport, PushState, VersionDetails,
+};
+pub use lakehouse_query::{QueryError, QueryRequest, format};
+pub use lakehouse_settings::Settings;
+pub use lakehouse_tables::{Burial, BurialFailure, Column, CommitReport, DatasetState, FailureReason, Restoration, WriteMode};
+pub use lakehouse_truth::Evaluation;

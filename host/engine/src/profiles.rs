@@ -1,0 +1,133 @@
+//! Profiles: bind rules to components, after asking the components.
+
+use std::sync::Arc;
+
+use lakehouse_access::{Action, Caller};
+use lakehouse_catalog::{CatalogError, Profile, ProfileInput, RuleBinding, RuleKind, RuleLimits};
+use lakehouse_journal::{Draft, EventKind};
+use lakehouse_plugins::Bindings;
+use lakehouse_types::ProfileId;
+use serde_json::json;
+
+use crate::{Engine, EngineError, Page};
+
+impl Engine {
+    /// Creates or replaces a profile; in force when this returns.
+    ///
+    /// # Errors
+    /// When the caller may not; a component does not exist, is of another kind, rejects its configuration, or is granted what it
+    /// does not ask for; a limit is above its ceiling; a bound dataset or view does not exist.
+    pub async fn put_profile(&self, caller: &Caller, input: ProfileInput) -> Result<Profile, EngineError> {
+        self.require(caller, Action::ManageProfiles).await?;
+        let by = self.stamp(caller);
+        let profile = input.into_profile(&by.actor, by.at, None);
+        profile.validate()?;
+        // No plugin is deleted between the check and the edit.
+        let held = Arc::clone(&self.binding).lock_owned().await;
+        self.check_rules(&profile).await?;
+
+        let rules: Vec<_> = profile.rules.iter().map(|rule| json!([rule.name, rule.component.to_string()])).collect();
+        let details = json!({ "rules": rules, "bound_datasets": profile.bound_datasets });
+        let catalog = Arc::clone(&self.catalog);
+        self.changes
+            .to_the_end(async move {
+                let _held = held;
+                let put = catalog.edit(&by, |present, edit| {
+                    let mut profile = profile;
+                    if let Some(previous) = present.profiles.get(&profile.id) {
+                        profile.created_at = previous.created_at;
+                        profile.created_by = previous.created_by.clone();
+                    }
+                    edit.event(Draft::new(EventKind::ProfilePut, profile.id.as_str()).details(details));
+                    edit.put_profile(profile.clone())?;
+                    Ok::<_, EngineError>(profile)
+                });
+                put.await
+            })
+            .await
+    }
+
+    /// The profiles that the caller may name or manage, by id.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn profiles(&self, caller: &Caller, after: Option<&str>, limit: usize) -> Result<Page<Profile>, EngineError> {
+        let present = self.catalog.snapshot();
+        let visible = present.profiles.values().filter(|profile| sees(caller, &profile.id));
+        Ok(Page::of(visible, after, limit, |profile| profile.id.as_str()).map(|profile| Profile::clone(profile)))
+    }
+
+    /// One profile.
+    ///
+    /// # Errors
+    /// When it does not exist, or the caller may not know that it does.
+    pub async fn profile(&self, caller: &Caller, id: &ProfileId) -> Result<Profile, EngineError> {
+        let present = self.catalog.snapshot();
+        let profile = present.profile(id)?;
+        if !sees(caller, id) {
+            return Err(self.hidden(caller, &format!("profile {id}"), CatalogError::UnknownProfile { id: id.clone() }).await);
+        }
+        Ok(Profile::clone(profile))
+    }
+
+    /// Deletes a profile. Keys that name it are refused until they name another.
+    ///
+    /// # Errors
+    /// When the caller may not, it does not exist, or it is `default`.
+    pub async fn delete_profile(&self, caller: &Caller, id: &ProfileId) -> Result<(), EngineError> {
+        self.require(caller, Action::ManageProfiles).await?;
+        self.catalog
+            .edit(&self.stamp(caller), |_, edit| {
+                edit.remove_profile(id)?;
+                edit.event(Draft::new(EventKind::ProfileDelete, id.as_str()));
+                Ok::<_, EngineError>(())
+            })
+            .await
+    }
+
+    /// Asks each component whether it is what the rule takes it for.
+    async fn check_rules(&self, profile: &Profile) -> Result<(), EngineError> {
+        let plugins = &self.settings.plugins;
+        let ceilings = RuleLimits {
+            memory_mib: mib(plugins.memory_bytes),
+            deadline_ms: u32::try_from(plugins.deadline.as_millis()).unwrap_or(u32::MAX),
+            output_mib: mib(plugins.output_bytes),
+            log_kib: u32::try_from(plugins.log_bytes >> 10).unwrap_or(u32::MAX),
+        };
+        for rule in &profile.rules {
+            rule.check_limits(&ceilings)
+                .map_err(|reason| CatalogError::Definition { what: format!("profile `{}`", profile.id), reason })?;
+        }
+        let bindings = Bindings::new(self.registry.snapshot(), profile.rules.clone());
+        let rules = profile.rules.clone();
+        self.cpu
+            .run(async move {
+                for rule in &rules {
+                    try_rule(&bindings, rule).await?;
+                }
+                Ok(())
+            })
+            .await?
+    }
+}
+
+/// Opens the rule once with its configuration.
+async fn try_rule(bindings: &Bindings, rule: &RuleBinding) -> Result<(), EngineError> {
+    match rule.kind {
+        RuleKind::Redactor => {
+            bindings.redactor(&rule.name, None).await?;
+        }
+        RuleKind::Condition => {
+            bindings.condition(&rule.name, None).await?;
+        }
+    }
+    Ok(())
+}
+
+fn mib(bytes: u64) -> u32 {
+    u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
+}
+
+fn sees(caller: &Caller, id: &ProfileId) -> bool {
+    caller.principal.may(Action::ManageProfiles) || caller.principal.choose_profile(Some(id)).is_ok()
+}

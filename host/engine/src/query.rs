@@ -1,0 +1,92 @@
+//! SQL.
+//!
+//! **Invariant**: a failure before the first rows is an error, not a broken answer; encoding runs on the CPU runtime, a few
+//! chunks ahead of the client, and ends when the client leaves.
+
+use futures::{StreamExt, stream};
+use lakehouse_access::{Action, Caller};
+use lakehouse_query::{
+    Answer, QueryError, QueryRequest,
+    format::{self, Chunks, Format, ProblemText},
+};
+use tokio::sync::mpsc;
+
+use crate::{Engine, EngineError};
+
+/// Encoded chunks that wait for the client.
+const CHUNKS_AHEAD: usize = 4;
+
+/// Told of rows as they are sent.
+pub trait RowCount: Send + 'static {
+    fn add(&self, rows: u64);
+}
+
+impl Engine {
+    /// Runs one reading statement as the caller sees the data, under the caller's profile.
+    ///
+    /// # Errors
+    /// When the caller may not query, or the statement cannot be answered; failures after the first batch are in the stream.
+    pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Answer, EngineError> {
+        self.require(caller, Action::Query).await?;
+        let mut answer = self.query.query(caller, request).await?;
+        let first = match answer.batches.next().await {
+            Some(Err(error)) => return Err(error.into()),
+            first => first,
+        };
+        answer.batches = stream::iter(first).chain(answer.batches).boxed();
+        Ok(answer)
+    }
+
+    /// The same, encoded.
+    ///
+    /// # Errors
+    /// As [`Engine::query`]; when the answer does not fit the format.
+    pub async fn query_as(
+        &self,
+        caller: &Caller,
+        request: QueryRequest,
+        format: Format,
+        problem: ProblemText,
+        count: impl RowCount,
+    ) -> Result<Chunks, EngineError> {
+        let mut answer = self.query(caller, request).await?;
+        let counted = answer.batches.inspect(move |batch| {
+            if let Ok(batch) = batch {
+                count.add(batch.num_rows() as u64);
+            }
+        });
+        answer.batches = counted.boxed();
+        Ok(self.on_cpu(format::encode(answer, format, problem)?))
+    }
+
+    /// Drives a stream on the CPU runtime. A stream that ends without its last word ends in an error, never in silence.
+    fn on_cpu(&self, mut chunks: Chunks) -> Chunks {
+        let (send, receive) = mpsc::channel(CHUNKS_AHEAD);
+        let patience = self.settings.query.deadline;
+        self.cpu.handle().spawn(async move {
+            loop {
+                let chunk = tokio::select! {
+                    // The client has left.
+                    () = send.closed() => return,
+                    chunk = chunks.next() => chunk,
+                };
+                let is_last = !matches!(chunk, Some(Ok(_)));
+                // A client that reads nothing holds a query no longer than a query may take.
+                let sent = send.send_timeout(chunk, patience).await;
+                if is_last || sent.is_err() {
+                    return;
+                }
+            }
+        });
+        stream::unfold(Some(receive), |receive| async move {
+            let mut receive = receive?;
+            match receive.recv().await {
+                Some(Some(Ok(bytes))) => Some((Ok(bytes), Some(receive))),
+                Some(Some(Err(error))) => Some((Err(error), None)),
+                Some(None) => None,
+                None => Some((Err(QueryError::Internal { detail: "the answer was not finished".into() }), None)),
+            }
+        })
+        .boxed()
+    }
+}

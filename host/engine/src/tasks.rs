@@ -1,0 +1,128 @@
+//! What runs in the background, and how it ends.
+//!
+//! **Invariant**: after [`Tasks::stop`] nothing of it runs any more; a task that panics says so in the log and takes nothing with
+//! it.
+
+use std::{future::Future, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use lakehouse_journal::{Draft, EventKind, Journal, Stamp};
+use lakehouse_plugins::Registry;
+use lakehouse_truth::{Status, Truth};
+use lakehouse_types::{Actor, Clock, RequestId};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long counted denials wait at most.
+const FLUSH: Duration = Duration::from_secs(60);
+
+/// The running tasks.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    stop: CancellationToken,
+    running: TaskTracker,
+}
+
+impl Tasks {
+    /// Runs `work` until it ends or everything stops.
+    pub(crate) fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.running.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                ended = AssertUnwindSafe(work).catch_unwind() => {
+                    if ended.is_err() {
+                        tracing::error!(task = name, "a background task failed");
+                    }
+                }
+            }
+        });
+    }
+
+    /// Journals, once a minute, the denials that were only counted so far.
+    pub(crate) fn flush_denials(&self, journal: Journal) {
+        self.spawn("denial flush", async move {
+            loop {
+                tokio::time::sleep(FLUSH).await;
+                if let Err(error) = journal.flush().await {
+                    tracing::warn!(%error, "denials could not be journaled");
+                }
+            }
+        });
+    }
+
+    /// Follows the folder of truth rules; an edit that came into force is journaled.
+    pub(crate) fn watch_truth(&self, truth: Truth, poll: Duration, journal: Journal, clock: Arc<dyn Clock>) {
+        let (tell, mut told) = mpsc::channel::<Status>(16);
+        self.spawn("truth watch", async move {
+            truth
+                .watch(poll, |status| {
+                    let _ = tell.try_send(status.clone());
+                })
+                .await;
+        });
+        self.spawn("truth journal", async move {
+            while let Some(status) = told.recv().await {
+                if status.error.is_some() {
+                    continue;
+                }
+                let by = Stamp {
+                    actor: Actor::new("truth-folder").expect("a plain word is an actor"),
+                    role: "system".into(),
+                    profile: None,
+                    request_id: RequestId::fresh(),
+                    at: clock.now(),
+                };
+                let details = json!({ "rules": status.rules, "files": status.files, "revision": status.revision });
+                let draft = Draft::new(EventKind::TruthReload, "truth").details(details);
+                if let Err(error) = journal.record(&by, draft).await {
+                    tracing::warn!(%error, "a reload of truth rules could not be journaled");
+                }
+            }
+        });
+    }
+
+    /// Installs what is dropped into the plugin folder.
+    pub(crate) fn watch_plugins(&self, registry: &Arc<Registry>, folder: PathBuf) {
+        let watch = registry.watch_folder(folder);
+        self.spawn("plugin folder", async move {
+            let _watch = watch;
+            std::future::pending::<()>().await;
+        });
+    }
+
+    /// Cancels all tasks and waits for them.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.running.close();
+        self.running.wait().await;
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::Tasks;
+
+    #[tokio::test]
+    async fn stopping_ends_tasks_that_would_run_forever() {
+        let tasks = Tasks::default();
+        let held = Arc::new(());
+        let inside = held.clone();
+        tasks.spawn("endless", async move {
+            let _inside = inside;
+            std::future::pending::<()>().await;
+        });
+        tasks.spawn("broken", async { panic!("on purpose") });
+        tokio::time::timeout(Duration::from_secs(5), tasks.stop()).await.expect("the tasks ended");
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}

@@ -1,0 +1,142 @@
+//! What stands in front of every handler: the key, the role, the profile, the size and pace of the body, the time.
+//!
+//! **Invariant**: a handler runs only after its rule has passed; a body is never read before that.
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+use lakehouse_engine::Action;
+use lakehouse_types::{Code, ProfileId, RequestId};
+
+use crate::{
+    app::App,
+    body::{Cut, Inflow, discard_body},
+    credentials::{self, Basic},
+    envelope::Challenge,
+    origin,
+    problem::Problem,
+    request::header_value,
+    route::{Access, Load},
+};
+
+/// The profile that the request wants to run under.
+pub(crate) const PROFILE: HeaderName = HeaderName::from_static("x-lakehouse-profile");
+
+/// What a request must pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) access: Access,
+    pub(crate) load: Load,
+    pub(crate) basic: Basic,
+}
+
+impl Rule {
+    /// For what no route answers: a key is wanted all the same.
+    pub(crate) const FALLBACK: Self = Self { access: Access::AnyKey, load: Load::Small, basic: Basic::Ignored };
+}
+
+/// The middleware in front of a handler.
+pub(crate) async fn guard(State((app, rule)): State<(App, Rule)>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let (mut response, is_read) = match admit(&app, rule, &mut parts).await {
+        Ok(limit) => {
+            let (body, inflow) = Inflow::watch(body, limit, app.engine.settings().server.body_idle_timeout);
+            let response = run(&app, rule, Request::from_parts(parts, body), &inflow, next).await;
+            (response, inflow.ended())
+        }
+        Err(problem) => {
+            let is_read = discard_body(body).await;
+            (problem.into_response(), is_read)
+        }
+    };
+    if !is_read {
+        // What is left of the body is in the way of the next request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if rule.basic == Basic::Heard {
+        response.extensions_mut().insert(Challenge::BASIC);
+    }
+    response
+}
+
+/// Lets the request in, with its caller among its extensions, and says how large its body may be.
+async fn admit(app: &App, rule: Rule, parts: &mut Parts) -> Result<u64, Problem> {
+    if rule.access != Access::Open {
+        let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_else(RequestId::fresh);
+        if !app.engine.settings().auth.enabled {
+            refuse_foreign_page(app, parts, &request_id).await?;
+        }
+        let key = match credentials::presented(&parts.headers, rule.basic) {
+            Ok(key) => key,
+            Err(_) if !app.engine.settings().auth.enabled => None,
+            Err(problem) => {
+                app.engine.journal_unreadable_key(request_id).await;
+                return Err(problem);
+            }
+        };
+        let profile = header_value::<ProfileId>(&parts.headers, &PROFILE);
+        let named = profile.as_ref().ok().and_then(Option::as_ref);
+        let caller = app.engine.admit(key.as_deref(), named, request_id).await?;
+        // Who has no key learns only that.
+        profile?;
+        if let Access::May(action) = rule.access {
+            app.engine.require(&caller, action).await?;
+        }
+        parts.extensions.insert(caller);
+    }
+    let settings = app.engine.settings();
+    let limit = match rule.load {
+        Load::Small => u64::try_from(settings.server.max_json_bytes).unwrap_or(u64::MAX),
+        Load::File => settings.server.max_body_bytes,
+        Load::Component => u64::try_from(settings.plugins.max_component_bytes).unwrap_or(u64::MAX),
+    };
+    match declared_length(&parts.headers) {
+        Some(length) if length > limit => Err(Cut::TooLarge { limit }.into()),
+        _ => Ok(limit),
+    }
+}
+
+/// Without keys the machine's own users are trusted, but not the web pages that they open: a browser lets those send what changes
+/// the lake, and says where they come from.
+async fn refuse_foreign_page(app: &App, parts: &Parts, request_id: &RequestId) -> Result<(), Problem> {
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if is_read || !origin::is_foreign(&parts.headers, &app.engine.settings().server.cors_origins) {
+        return Ok(());
+    }
+    app.engine.journal_foreign_page(request_id.clone()).await;
+    Err(Problem::new(
+        Code::Forbidden,
+        "a web page of an origin that is not in `cors_origins` may change nothing while keys are switched off",
+    ))
+}
+
+async fn run(app: &App, rule: Rule, request: Request, inflow: &Inflow, next: Next) -> Response {
+    let reads_only =
+        request.method().is_safe() || matches!(rule.access, Access::May(Action::Query | Action::EvaluateTruth | Action::DryRun));
+    let response = match rule.load {
+        Load::Small => match tokio::time::timeout(app.engine.settings().server.request_timeout, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) if reads_only => {
+                Problem::new(Code::Busy, "the answer did not begin within the server's request timeout").into_response()
+            }
+            Err(_) => Problem::new(
+                Code::OutcomeUnknown,
+                "the work did not finish within the server's request timeout and goes on; look at the result before you repeat it",
+            )
+            .into_response(),
+        },
+        Load::File | Load::Component => next.run(request).await,
+    };
+    // Whatever a reader of the body made of its end, the caller learns why it was cut.
+    match inflow.cut() {
+        Some(cut) if !response.status().is_success() => Problem::from(cut).into_response(),
+        _ => response,
+    }
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,26 @@
+//! HTTP in front of the engine: routes, keys, problems, OpenAPI, metrics, limits.
+//!
+//! **Invariant**: only this crate and the command line know HTTP and wire JSON. Every route is in one table, behind one guard;
+//! every failure is a problem written in one file; every answer has a request id.
+
+mod answer; // successes
+mod app; // shared state, the router
+mod body; // bodies in bounds
+mod credentials; // where a key stands in a request
+mod envelope; // request id, log line, metrics, panics
+mod guard; // key, role, profile, size, time
+mod metrics;
+mod openapi;
+mod origin; // which web page asks
+mod patience; // writes that do not wait for ever
+mod problem; // failures
+mod request; // extractors
+mod route; // what an entry of the table is
+mod routes; // the table
+mod serve; // the listener
+
+#[cfg(test)]
+mod tests;
+
+pub use problem::Problem;
+pub use serve::{router, serve};

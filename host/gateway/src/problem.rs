@@ -1,0 +1,245 @@
+//! RFC 9457 problems: the one place where a failure becomes a status and a body.
+//!
+//! **Invariant**: a problem's body holds what [`Fault::public`] and [`Fault::members`] gave, and nothing of the cause; the cause
+//! goes to the log under the request id. [`render`] is the only writer of `application/problem+json`.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use lakehouse_types::{Code, ErrorKind, Fault, Members, RequestId};
+use serde_json::{Value, json};
+
+/// The media type of RFC 9457.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A failed request, before it has its request id.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    code: Code,
+    status: StatusCode,
+    detail: String,
+    /// Boxed: a problem is the error of nearly every function here.
+    members: Box<Members>,
+    cause: Option<String>,
+}
+
+impl Problem {
+    /// A problem of the gateway itself.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, status: status(code, code.kind()), detail: detail.into(), members: Box::default(), cause: None }
+    }
+
+    /// Adds a member that a program can read.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The status that it answers with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What the log says and the caller does not see.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// The body, as [`render`] and the `error` member of a broken stream write it.
+    pub(crate) fn body(&self, request_id: &RequestId) -> Value {
+        let mut body = Members::clone(&self.members);
+        body.shift_insert(0, "type".into(), format!("/problems/{}", self.code.as_str().replace('_', "-")).into());
+        body.shift_insert(1, "title".into(), self.code.title().into());
+        body.shift_insert(2, "status".into(), self.status.as_u16().into());
+        body.shift_insert(3, "code".into(), self.code.as_str().into());
+        body.shift_insert(4, "detail".into(), self.detail.clone().into());
+        body.insert("action".into(), action(self.code.kind()).into());
+        body.insert("request_id".into(), json!(request_id));
+        Value::Object(body)
+    }
+}
+
+impl<F: Fault> From<F> for Problem {
+    fn from(fault: F) -> Self {
+        let code = fault.code();
+        Self {
+            code,
+            status: status(code, fault.kind()),
+            detail: fault.public(),
+            members: Box::new(fault.members()),
+            cause: Some(chain(&fault)),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Carries the problem to [`render`], which knows the request id.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the body of a problem.
+pub(crate) fn render(problem: &Problem, request_id: &RequestId, challenge: &'static str) -> Response {
+    let mut response = Response::new(Body::from(problem.body(request_id).to_string()));
+    *response.status_mut() = problem.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match problem.status {
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// The status of a kind. HTTP has a status of its own for a wrong method, which is otherwise a request to fix.
+fn status(code: Code, kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::InvalidRequest if code == Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorKind::InvalidRequest => StatusCode::BAD_REQUEST,
+        ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        ErrorKind::PluginFault => StatusCode::BAD_GATEWAY,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The status that problems with this code usually have.
+pub(crate) fn usual_status(code: Code) -> StatusCode {
+    status(code, code.kind())
+}
+
+/// What the caller does about a kind, as the `action` member.
+pub(crate) fn action(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::InvalidRequest
+        | ErrorKind::NotFound
+        | ErrorKind::Conflict
+        | ErrorKind::TooLarge
+        | ErrorKind::Unprocessable => "fix_request",
+        ErrorKind::Unauthenticated => "authenticate",
+        ErrorKind::Forbidden => "get_permission",
+        ErrorKind::TooMany | ErrorKind::Unavailable | ErrorKind::Timeout => "retry",
+        ErrorKind::PluginFault | ErrorKind::Bug => "report",
+    }
+}
+
+/// An error and its sources, for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, fmt};
+
+    use super::{Code, Fault, Members, Problem, RequestId, StatusCode, render};
+
+    #[derive(Debug)]
+    struct Inner;
+    impl fmt::Display for Inner {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the disk at /secret/path is gone")
+        }
+    }
+    impl Error for Inner {}
+
+    #[derive(Debug)]
+    struct Outer(Inner, Code);
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("could not open")
+        }
+    }
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    impl Fault for Outer {
+        fn code(&self) -> Code {
+            self.1
+        }
+        fn public(&self) -> String {
+            "bucket `testin` does not exist".into()
+        }
+        fn members(&self) -> Members {
+            let mut members = Members::new();
+            members.insert("valid_buckets".into(), serde_json::json!(["primary"]));
+            members
+        }
+    }
+
+    #[test]
+    fn the_body_is_the_contracts_and_the_cause_stays_inside() {
+        let problem = Problem::from(Outer(Inner, Code::UnknownBucket));
+        let id = RequestId::new("r-1").unwrap();
+        insta::assert_json_snapshot!(problem.body(&id), @r#"
+        {
+          "type": "/problems/unknown-bucket",
+          "title": "Unknown bucket",
+          "status": 404,
+          "code": "unknown_bucket",
+          "detail": "bucket `testin` does not exist",
+          "valid_buckets": [
+            "primary"
+          ],
+          "action": "fix_request",
+          "request_id": "r-1"
+        }
+        "#);
+        assert_eq!(problem.cause(), Some("could not open: the disk at /secret/path is gone"));
+    }
+
+    #[test]
+    fn every_code_has_a_failing_status_and_rendering_sets_what_the_status_needs() {
+        let id = RequestId::new("r-1").unwrap();
+        for code in Code::ALL {
+            let problem = Problem::new(*code, "x");
+            assert!(problem.status().is_client_error() || problem.status().is_server_error(), "{code:?}");
+            let response = render(&problem, &id, "Bearer");
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            assert_eq!(
+                response.headers().contains_key("www-authenticate"),
+                problem.status() == StatusCode::UNAUTHORIZED,
+                "{code:?}"
+            );
+            assert_eq!(
+                response.headers().contains_key("retry-after"),
+                matches!(problem.status().as_u16(), 429 | 503),
+                "{code:?}"
+            );
+        }
+        assert_eq!(Problem::new(Code::MethodNotAllowed, "x").status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+}

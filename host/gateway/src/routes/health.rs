@@ -1,0 +1,60 @@
+//! Probes: whether the process answers, whether it is ready for work.
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    answer::Answer,
+    app::App,
+    route::{Access, Route},
+};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![Route::new(__path_health, health, Access::Open), Route::new(__path_ready, ready, Access::AnyKey)]
+}
+
+/// Whether what the server stands on answers.
+#[derive(Debug, Serialize, ToSchema)]
+struct Health {
+    /// `ok`, or `failing` when a part does not answer.
+    status: &'static str,
+    /// Whether the buckets answer.
+    storage: &'static str,
+    /// Whether the metadata store answers.
+    metadata: &'static str,
+    version: &'static str,
+}
+
+fn word(answers: bool) -> &'static str {
+    if answers { "ok" } else { "failing" }
+}
+
+/// Says whether storage and metadata answer.
+///
+/// The one route that needs no key, for load balancers.
+#[utoipa::path(get, path = "/health", tag = "server",
+    responses((status = 200, description = "All parts answer.", body = Health), (status = 503, description = "A part does not.", body = Health)))]
+async fn health(State(app): State<App>) -> Answer<Health> {
+    let parts = app.engine.health().await;
+    let body = Health {
+        status: word(parts.storage && parts.metadata),
+        storage: word(parts.storage),
+        metadata: word(parts.metadata),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    if parts.storage && parts.metadata { Answer::ok(body) } else { Answer::unavailable(body) }
+}
+
+/// Whether the server takes work.
+#[derive(Debug, Serialize, ToSchema)]
+struct Readiness {
+    ready: bool,
+}
+
+/// Says whether the server takes work: not while it starts or drains.
+#[utoipa::path(get, path = "/ready", tag = "server",
+    responses((status = 200, description = "Ready.", body = Readiness), (status = 503, description = "Draining.", body = Readiness)))]
+async fn ready(State(app): State<App>) -> Answer<Readiness> {
+    if app.engine.is_ready() { Answer::ok(Readiness { ready: true }) } else { Answer::unavailable(Readiness { ready: false }) }
+}

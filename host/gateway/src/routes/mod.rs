@@ -1,0 +1,40 @@
+//! The route table: every route of the server, once.
+
+use crate::route::Route;
+
+mod buckets;
+mod datasets;
+mod health;
+pub(crate) mod ingest;
+mod journal;
+mod keys;
+mod pages;
+mod paging;
+mod plugins;
+mod profiles;
+mod query;
+mod tombstones;
+mod truth;
+mod views;
+
+/// All routes. The router, the OpenAPI document and the role matrix are made from this list.
+pub(crate) fn all() -> Vec<Route> {
+    [
+        health::routes(),
+        pages::routes(),
+        ingest::routes(),
+        query::routes(),
+        buckets::routes(),
+        datasets::routes(),
+        tombstones::routes(),
+        views::routes(),
+        profiles::routes(),
+        plugins::routes(),
+        truth::routes(),
+        journal::routes(),
+        keys::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,181 @@
+//! SQL over HTTP: a statement in, rows out in the form that the client accepts, as they come.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderValue, header},
+    response::Response,
+};
+use lakehouse_engine::{
+    Action, QueryError, QueryRequest,
+    format::{Format, ProblemText, Rows},
+};
+use lakehouse_types::{Code, RequestId};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
+
+use super::datasets::ColumnBody;
+use crate::{
+    app::App,
+    problem::Problem,
+    request::{Json, Params, Who},
+    route::{Access, Route},
+};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![Route::new(__path_query_sql, query_sql, Access::May(Action::Query))]
+}
+
+/// A statement.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SqlBody {
+    /// One reading statement. `$1`, `$2`, … stand for `params`.
+    #[schema(example = "SELECT count(*) AS n FROM candidates")]
+    sql: String,
+    /// Values of the placeholders.
+    #[serde(default)]
+    params: Vec<Value>,
+    /// Less than the server's own deadline.
+    deadline_ms: Option<u64>,
+    /// Fewer than the server's own limit; the answer is then marked `truncated`.
+    max_rows: Option<u64>,
+}
+
+/// How rows are written in JSON.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SqlParams {
+    /// `object` (the default; NULLs are left out) or `array`.
+    #[param(value_type = Option<String>)]
+    rows: Option<RowsParam>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RowsParam {
+    #[serde(alias = "objects")]
+    Object,
+    #[serde(alias = "arrays")]
+    Array,
+}
+
+/// A JSON answer.
+#[derive(Debug, ToSchema)]
+#[schema(as = SqlAnswer)]
+#[expect(dead_code, reason = "documents what the encoder writes")]
+struct AnswerBody {
+    columns: Vec<ColumnBody>,
+    /// Objects without their NULLs, or arrays.
+    rows: Vec<Value>,
+    row_count: u64,
+    /// Present and true when the row limit cut the answer.
+    truncated: Option<bool>,
+    /// Present when the query failed after its first rows: a problem.
+    error: Option<crate::openapi::ProblemBody>,
+}
+
+/// Answers one reading statement as the key may see the data.
+///
+/// The `Accept` header chooses JSON, NDJSON, CSV or an Arrow IPC stream. The answer streams; it ends when the client leaves.
+#[utoipa::path(post, path = "/query/sql", tag = "query", params(SqlParams), request_body = SqlBody,
+    responses((status = 200, description = "Rows.", content(
+        (AnswerBody = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+        (crate::openapi::Binary = "application/vnd.apache.arrow.stream")))))]
+async fn query_sql(
+    State(app): State<App>,
+    Who(caller): Who,
+    Params(params): Params<SqlParams>,
+    headers: HeaderMap,
+    Json(body): Json<SqlBody>,
+) -> Result<Response, Problem> {
+    let began = Instant::now();
+    let rows = match params.rows.unwrap_or(RowsParam::Object) {
+        RowsParam::Object => Rows::Objects,
+        RowsParam::Array => Rows::Arrays,
+    };
+    let format = accepted(&headers, rows)?;
+    let SqlBody { sql, params, deadline_ms, max_rows } = body;
+    let request = QueryRequest { sql, params, deadline: deadline_ms.map(Duration::from_millis), max_rows };
+    let chunks =
+        app.engine.query_as(&caller, request, format, in_words(caller.request_id.clone()), app.metrics.query_rows()).await?;
+    app.metrics.query_began(began.elapsed());
+    let mut response = Response::new(Body::from_stream(chunks));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// How the `error` member of an answer that broke off is written.
+fn in_words(request_id: RequestId) -> ProblemText {
+    Arc::new(move |error: &QueryError| {
+        let problem = Problem::from(error.clone());
+        tracing::warn!(%request_id, code = problem.code().as_str(), cause = problem.cause(), "an answer broke off");
+        problem.body(&request_id).to_string()
+    })
+}
+
+/// The format that the client likes best of those there are; JSON when it does not say.
+fn accepted(headers: &HeaderMap, rows: Rows) -> Result<Format, Problem> {
+    let mut best: Option<(f32, Format)> = None;
+    let mut said = false;
+    for value in headers.get_all(header::ACCEPT) {
+        for choice in value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|choice| !choice.is_empty()) {
+            said = true;
+            let mut parts = choice.split(';').map(str::trim);
+            let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+                "*/*" | "application/*" | "application/json" => Format::Json(rows),
+                "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Format::NdJson,
+                "text/csv" | "text/*" => Format::Csv,
+                "application/vnd.apache.arrow.stream" => Format::ArrowStream,
+                _ => continue,
+            };
+            let quality = parts.find_map(|part| part.strip_prefix("q=")?.trim().parse::<f32>().ok()).unwrap_or(1.0);
+            if quality > best.map_or(0.0, |(liked, _)| liked) {
+                best = Some((quality, format));
+            }
+        }
+    }
+    match (best, said) {
+        (Some((_, format)), _) => Ok(format),
+        (None, false) => Ok(Format::Json(rows)),
+        (None, true) => Err(Problem::new(
+            Code::UnsupportedFormat,
+            "rows come as application/json, application/x-ndjson, text/csv or application/vnd.apache.arrow.stream",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderValue};
+    use lakehouse_engine::format::{Format, Rows};
+
+    use super::accepted;
+
+    #[test]
+    fn the_client_chooses_and_json_is_the_default() {
+        let check = |accept: Option<&'static str>, expected: Option<Format>| {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert("accept", HeaderValue::from_static(accept));
+            }
+            assert_eq!(accepted(&headers, Rows::Objects).ok(), expected, "{accept:?}");
+        };
+        let json = Format::Json(Rows::Objects);
+        check(None, Some(json));
+        check(Some("*/*"), Some(json));
+        check(Some("text/csv"), Some(Format::Csv));
+        check(Some("text/csv;q=0.5, application/vnd.apache.arrow.stream"), Some(Format::ArrowStream));
+        check(Some("text/html, application/x-ndjson;q=0.1"), Some(Format::NdJson));
+        check(Some("application/json;q=0, text/csv;q=0.2"), Some(Format::Csv));
+        check(Some("image/png"), None);
+    }
+}
