@@ -1,0 +1,116 @@
+//! A server process of our own on a free port, in a folder that goes with it.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::plugins;
+
+/// The admin key of the bench's servers.
+const KEY: &str = "bench-core-admin-key-of-this-run";
+
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+pub(crate) struct Host {
+    binary: PathBuf,
+    folder: TempDir,
+    child: Option<Child>,
+    base: String,
+    client: Client,
+}
+
+impl Host {
+    /// Starts on an empty folder.
+    pub(crate) async fn start() -> Result<Self, Failure> {
+        let binary = std::env::current_exe()?.with_file_name("lakehouse");
+        let mut host =
+            Self { binary, folder: TempDir::new()?, child: None, base: String::new(), client: Client::builder().build()? };
+        host.launch().await?;
+        Ok(host)
+    }
+
+    /// Starts the process and answers how long it took until `/ready` said yes.
+    pub(crate) async fn launch(&mut self) -> Result<Duration, Failure> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        self.base = format!("http://127.0.0.1:{port}");
+        let start = Instant::now();
+        let child = Command::new(&self.binary)
+            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"])
+            .arg(self.folder.path())
+            .arg("--plugins")
+            .arg(plugins::distribution()?)
+            .env("LAKEHOUSE_ADMIN_KEY", KEY)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        self.child = Some(child);
+        loop {
+            if let Ok(answer) = self.request(Method::GET, "/ready").send().await
+                && answer.status().is_success()
+            {
+                return Ok(start.elapsed());
+            }
+            if start.elapsed() > Duration::from_secs(30) {
+                return Err("the server was not ready within 30 s".into());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base)).bearer_auth(KEY)
+    }
+
+    /// Sends JSON and expects success.
+    pub(crate) async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Value, Failure> {
+        let answer = self.request(method, path).json(body).send().await?;
+        checked(answer).await
+    }
+
+    pub(crate) async fn push_plugin(&self, name: &str, wasm: Vec<u8>) -> Result<Value, Failure> {
+        let answer = self.request(Method::PUT, &format!("/plugins/{name}")).body(wasm).send().await?;
+        checked(answer).await
+    }
+
+    pub(crate) async fn ingest_csv(&self, dataset: &str, csv: Vec<u8>) -> Result<Value, Failure> {
+        let path = format!("/ingest/file?dataset={dataset}&format=csv&mode=replace");
+        let answer = self.request(Method::POST, &path).body(csv).send().await?;
+        checked(answer).await
+    }
+
+    /// Resident memory of the server, MiB.
+    pub(crate) fn resident_mib(&self) -> Result<f64, Failure> {
+        let pid = self.child.as_ref().ok_or("no server runs")?.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+        let kib: f64 = line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse()?;
+        Ok(kib / 1_024.0)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn checked(answer: reqwest::Response) -> Result<Value, Failure> {
+    let status = answer.status();
+    let body: Value = answer.json().await?;
+    if status.is_success() { Ok(body) } else { Err(format!("{status}: {body}").into()) }
+}

@@ -1,0 +1,62 @@
+//! `bench-core`: what the core promises, measured. Ratios stand beside the bare thing in the same run; a miss stays visible and
+//! makes the run fail. `bench-core NAME…` runs only the named parts: `mask pii query server`.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
+
+mod bar;
+mod host;
+mod mask;
+mod pii;
+mod plugins;
+mod query;
+mod server;
+mod swap;
+
+use std::process::ExitCode;
+
+use bar::Bars;
+use host::Failure;
+
+const PARTS: [&str; 4] = ["mask", "pii", "query", "server"];
+
+fn main() -> ExitCode {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = asked.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        eprintln!("bench-core: no part `{unknown}`; there are {}", PARTS.join(", "));
+        return ExitCode::from(2);
+    }
+    let mut bars = Bars::default();
+    let wanted = |part: &str| asked.is_empty() || asked.iter().any(|name| name == part);
+    match run(&mut bars, wanted) {
+        Err(failure) => {
+            eprintln!("bench-core: {failure}");
+            ExitCode::FAILURE
+        }
+        Ok(()) if bars.missed().is_empty() => ExitCode::SUCCESS,
+        Ok(()) => {
+            eprintln!("bench-core: missed {}", bars.missed().join(", "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(bars: &mut Bars, wanted: impl Fn(&str) -> bool) -> Result<(), Failure> {
+    let io = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let cpu = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if wanted("mask") || wanted("pii") {
+        let components = io.block_on(plugins::Components::open(io.handle().clone(), cpu.handle().clone()))?;
+        if wanted("mask") {
+            cpu.block_on(mask::run(bars, &components))?;
+        }
+        if wanted("pii") {
+            cpu.block_on(pii::run(bars, &components))?;
+        }
+    }
+    if wanted("query") {
+        io.block_on(query::run(bars))?;
+    }
+    if wanted("server") {
+        io.block_on(server::run(bars))?;
+    }
+    Ok(())
+}

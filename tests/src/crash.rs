@@ -1,0 +1,244 @@
+//! T-1: `kill -9` before and after every object write of an ingest, a tombstone, a plugin upload. After a restart the whole
+//! visible state is the one before or the one after, and what was acknowledged is there.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures::{StreamExt, future::BoxFuture};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    answer::Answer,
+    caller::Caller,
+    lake::{Doomed, Lake, component, copy},
+};
+
+/// Servers at once, on two cores.
+const AT_ONCE: usize = 4;
+
+type Act = fn(Caller) -> BoxFuture<'static, Option<Answer>>;
+
+/// Everything that one of the acts can change, in a line.
+async fn look(admin: &Caller) -> String {
+    let mut told = Vec::new();
+    for (name, sql) in [
+        ("t", "SELECT count(*) AS n, sum(v) AS s FROM t"),
+        ("raw", "SELECT count(*) AS n, sum(v) AS s FROM __raw__t"),
+        ("fresh", "SELECT count(*) AS n, sum(v) AS s FROM fresh"),
+        ("mask", "SELECT max(id) AS s, count(*) AS n FROM masked"),
+    ] {
+        let answer = admin.sql(sql).await;
+        let json = answer.json();
+        told.push(match answer.status {
+            200 => format!("{name}: {}", json["rows"][0]),
+            _ => format!("{name}: {}", json["code"]),
+        });
+    }
+    let stats = admin.get("/journal/stats").await.expect_ok();
+    told.push(format!("events: {} {}", stats["total_events_created"], stats["by_kind"]));
+    let tombstones = admin.get("/catalog/datasets/by-name/t/tombstone").await.expect_ok();
+    told.push(format!("tombstones: {}", tombstones["tombstones"].as_array().map_or(0, Vec::len)));
+    let plugin = admin.get("/plugins/redact-mask").await.expect_ok();
+    told.push(format!("mask version: {}", plugin["version"]));
+    for dataset in ["t", "fresh"] {
+        let shown = admin.get(&format!("/catalog/datasets/by-name/{dataset}")).await.json();
+        told.push(format!("{dataset} has {}", shown["rows"]));
+    }
+    told.join("\n")
+}
+
+async fn base() -> TempDir {
+    let lake = Lake::start().await;
+    lake.ingest_with("dataset=t&format=csv&key=id", "id,v\nCAND-000001,1\nCAND-000002,2\nCAND-000003,4\n").await.expect_ok();
+    let mask = json!({ "id": { "mask": { "keep_prefix": 3, "keep_suffix": 2 } } });
+    lake.put_view("masked", "t", &["id", "v"], mask).await.expect_ok();
+    let mut lake = lake;
+    lake.stop_and_restart().await;
+    lake.kill();
+    let folder = TempDir::new().unwrap();
+    copy(lake.folder(), folder.path());
+    folder
+}
+
+/// A fresh copy of a folder.
+fn copied(from: &Path) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    copy(from, folder.path());
+    folder
+}
+
+fn count(file: &Path) -> u64 {
+    std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The state after a clean start, and that the lake still takes writes.
+async fn recovered(folder: &Path) -> String {
+    let server = Doomed::start(folder, Vec::new());
+    let admin = server.admin().unwrap_or_else(|| panic!("no start after the kill: {}", log(folder)));
+    let state = look(&admin).await;
+    admin.ingest("afterwards", "id\n1\n").await.expect_status(201);
+    admin.sql("SELECT count(*) AS n FROM afterwards").await.expect_cell("n", 1);
+    state
+}
+
+fn log(folder: &Path) -> String {
+    let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
+    log[log.len().saturating_sub(2_000)..].to_owned()
+}
+
+/// What came of one kill.
+struct Outcome {
+    killed: bool,
+    acknowledged: bool,
+    state: String,
+}
+
+async fn killed_at(base: Arc<PathBuf>, act: Act, when: &'static str, ordinal: u64) -> Outcome {
+    let folder = copied(&base);
+    let mut server = Doomed::start(folder.path(), vec![("LAKEHOUSE_FAULT".into(), format!("kill:{when}:{ordinal}"))]);
+    let answer = match server.admin() {
+        Some(admin) => act(admin).await,
+        None => None,
+    };
+    let killed = !server.is_alive();
+    drop(server);
+    let acknowledged = answer.is_some_and(|answer| answer.status < 300);
+    Outcome { killed, acknowledged, state: recovered(folder.path()).await }
+}
+
+async fn survives_every_kill(act: Act) {
+    let base = base().await;
+    let before = recovered(copied(base.path()).path()).await;
+
+    // The writes of the act, counted; and the state that it leads to.
+    let folder = copied(base.path());
+    let file = folder.path().join("count");
+    let server = Doomed::start(folder.path(), vec![("LAKEHOUSE_FAULT".into(), format!("count:{}", file.display()))]);
+    let admin = server.admin().expect("it starts");
+    let first = count(&file) + 1;
+    let answer = act(admin).await.expect("an answer");
+    answer.expect_ok();
+    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    let last = count(&file);
+    drop(server);
+    let after = recovered(folder.path()).await;
+    assert_ne!(before, after);
+    assert!(last >= first, "the act writes: {first} to {last}");
+
+    let base_path = Arc::new(base.path().to_owned());
+    // A start makes a write more or less, by its timing: one on either side is tried, too.
+    let cases = (first.saturating_sub(1)..=last + 1).flat_map(|ordinal| [("before", ordinal), ("after", ordinal)]);
+    let outcomes: Vec<(&str, u64, Outcome)> = futures::stream::iter(cases)
+        .map(|(when, ordinal)| {
+            let base = Arc::clone(&base_path);
+            async move { (when, ordinal, tokio::spawn(killed_at(base, act, when, ordinal)).await.expect("the case runs")) }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let (mut kills, mut kept, mut lost) = (0, 0, 0);
+    for (when, ordinal, Outcome { killed, acknowledged, state }) in outcomes {
+        let whole = state == before || state == after;
+        assert!(whole, "killed {when} write {ordinal} of {first} to {last}:\n{state}\nis neither\n{before}\nnor\n{after}");
+        assert!(!acknowledged || state == after, "killed {when} write {ordinal}: acknowledged, and gone");
+        kills += u32::from(killed);
+        if state == after { kept += 1 } else { lost += 1 }
+    }
+    println!("writes {first} to {last}: {kills} kills, {kept} after, {lost} before");
+    let cases = 2 * (last - first + 1);
+    assert!(
+        u64::from(kills) * 2 >= cases,
+        "only {kills} of {cases} runs were killed: the writes are not where they were counted"
+    );
+    assert!(lost > 0, "no kill came before the commit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn an_append_survives_a_kill_at_every_write() {
+    survives_every_kill(|admin| {
+        Box::pin(async move {
+            let request = admin.request(reqwest::Method::POST, "/ingest/file?dataset=t&format=csv");
+            admin.try_send(request.body("id,v\nCAND-000004,8\nCAND-000005,16\n")).await
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_first_ingest_survives_a_kill_at_every_write() {
+    survives_every_kill(|admin| {
+        Box::pin(async move {
+            let request = admin.request(reqwest::Method::POST, "/ingest/file?dataset=fresh&format=csv");
+            admin.try_send(request.body("id,v\na,1\nb,2\n")).await
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_tombstone_survives_a_kill_at_every_write() {
+    survives_every_kill(|admin| {
+        Box::pin(async move {
+            let body =
+                json!({ "row_key_column": "id", "row_key_values": ["CAND-000001", "CAND-000003"], "actor": "x", "reason": "y" });
+            let request = admin.request(reqwest::Method::POST, "/catalog/datasets/by-name/t/tombstone");
+            admin.try_send(request.json(&body)).await
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_plugin_upload_survives_a_kill_at_every_write() {
+    survives_every_kill(|admin| {
+        Box::pin(async move {
+            let request = admin.request(reqwest::Method::PUT, "/plugins/redact-mask");
+            admin.try_send(request.body(component("redact-mask-v2"))).await
+        })
+    })
+    .await;
+}
+
+/// Kills that come whenever they come, under writers: what was acknowledged is there once, and counts agree.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_crash_loop_loses_and_doubles_nothing() {
+    let mut lake = Lake::start().await;
+    lake.ingest("t", "id\nstart\n").await.expect_ok();
+    let mut acknowledged = vec!["start".to_owned()];
+    for round in 0..6_u64 {
+        let writers = futures::future::join_all((0..4).map(|writer| {
+            let caller = lake.as_key(crate::lake::ADMIN_KEY);
+            tokio::spawn(async move {
+                let mut done = Vec::new();
+                for part in 0..1_000 {
+                    let id = format!("{round}-{writer}-{part}");
+                    let request = caller.request(reqwest::Method::POST, "/ingest/file?dataset=t&format=csv");
+                    match caller.try_send(request.body(format!("id\n{id}\n"))).await {
+                        Some(answer) if answer.status == 201 => done.push(id),
+                        Some(answer) => panic!("{}", answer.text()),
+                        None => break,
+                    }
+                }
+                done
+            })
+        }));
+        tokio::time::sleep(std::time::Duration::from_millis(300 + 70 * round)).await;
+        lake.kill();
+        for done in writers.await {
+            acknowledged.extend(done.expect("a writer"));
+        }
+        lake.restart(Vec::new());
+        let ids: Vec<String> =
+            lake.sql("SELECT id FROM t").await.column("id").iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+        let distinct: std::collections::HashSet<&String> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len(), "none doubled");
+        assert!(acknowledged.iter().all(|id| distinct.contains(id)), "none lost in round {round}");
+        let events = lake.get("/journal/stats").await.expect_ok()["by_kind"]["ingest"].as_u64().unwrap();
+        assert_eq!(ids.len() as u64, events, "rows = events, one each");
+        assert!(ids.len() <= acknowledged.len() + 4 * usize::try_from(round + 1).unwrap(), "no phantom");
+    }
+    assert!(acknowledged.len() > 20, "{} writes", acknowledged.len());
+}

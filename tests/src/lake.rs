@@ -1,0 +1,290 @@
+//! The harness: a real server process in a folder of its own.
+//!
+//! **Invariant**: a server dies with the test that started it, whatever became of the test: it is killed when dropped, and
+//! stops by itself when its stdin closes. A server that is timed runs while no other does.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    ops::Deref,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+use lakehouse_cli::Candidates;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+use crate::caller::Caller;
+
+/// The admin's key of every lake.
+pub(crate) const ADMIN_KEY: &str = "admin-key-of-the-trials-0123456789";
+/// What a distribution holds.
+const SHIPPED: [&str; 5] = ["redact-mask", "redact-hash", "redact-null", "redact-pii", "condition-required-fields"];
+
+/// A running server; asks as the admin.
+pub(crate) struct Lake {
+    admin: Caller,
+    server: Server,
+    folder: TempDir,
+    options: Options,
+    _turn: Turn,
+}
+
+/// How a server is started.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    /// The text of `lakehouse.toml`, beside what the harness itself needs.
+    pub(crate) config: Option<String>,
+    pub(crate) env: Vec<(String, String)>,
+    /// Another folder to begin with than that of a first start.
+    pub(crate) copy_of: Option<PathBuf>,
+    /// Nothing else runs meanwhile: for what is timed.
+    pub(crate) alone: bool,
+}
+
+/// Leave to run beside others, or alone.
+enum Turn {
+    Beside(#[expect(dead_code, reason = "held")] OwnedRwLockReadGuard<()>),
+    Alone(#[expect(dead_code, reason = "held")] OwnedRwLockWriteGuard<()>),
+}
+
+impl Turn {
+    async fn take(alone: bool) -> Self {
+        static TURNS: OnceLock<std::sync::Arc<RwLock<()>>> = OnceLock::new();
+        let turns = TURNS.get_or_init(Default::default).clone();
+        if alone { Self::Alone(turns.write_owned().await) } else { Self::Beside(turns.read_owned().await) }
+    }
+}
+
+impl Lake {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    /// For what is timed.
+    pub(crate) async fn start_alone() -> Self {
+        Self::start_with(Options { alone: true, ..Options::default() }).await
+    }
+
+    pub(crate) async fn start_with(options: Options) -> Self {
+        let turn = Turn::take(options.alone).await;
+        let folder = TempDir::new().expect("a folder");
+        copy(options.copy_of.as_deref().unwrap_or_else(|| first_start()), folder.path());
+        let server = Server::start(folder.path(), &options).expect("the server starts");
+        let admin = Caller::new(&server.url, Some(ADMIN_KEY));
+        Self { admin, server, folder, options, _turn: turn }
+    }
+
+    /// The dataset `candidates` with this many rows.
+    pub(crate) async fn with_candidates(self, rows: u64) -> Self {
+        let report =
+            self.ingest_with("dataset=candidates&format=csv&key=candidate_id", Candidates { rows }.csv()).await.expect_ok();
+        assert_eq!(report["rows"], rows);
+        self
+    }
+
+    /// The view `candidates_safe`: eight columns, a row filter, the key masked.
+    pub(crate) async fn with_safe_view(self) -> Self {
+        let view = json!({
+            "name": "candidates_safe",
+            "base_dataset": "candidates",
+            "columns": ["candidate_id", "first_name", "city", "state", "vertical", "years_experience", "hourly_rate", "status"],
+            "row_filter": "status <> 'do_not_contact'",
+            "column_redactions": { "candidate_id": { "mask": { "keep_prefix": 3, "keep_suffix": 2 } } },
+        });
+        self.post("/catalog/views", view).await.expect_status(201);
+        self
+    }
+
+    /// `kill -9`, and a new start on the same folder.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.server.kill();
+        self.restart(Vec::new());
+    }
+
+    /// SIGTERM, the end awaited, and a new start.
+    pub(crate) async fn stop_and_restart(&mut self) {
+        self.server.terminate();
+        self.restart(Vec::new());
+    }
+
+    /// A new start with other variables, after the server died.
+    pub(crate) fn restart(&mut self, env: Vec<(String, String)>) {
+        self.server.kill();
+        self.options.env = env;
+        self.server = Server::start(self.folder.path(), &self.options).expect("the server starts again");
+        self.admin = Caller::new(&self.server.url, Some(ADMIN_KEY));
+    }
+
+    /// Everything that the server keeps.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The server's log so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.server.is_alive()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.process.id()
+    }
+}
+
+impl Deref for Lake {
+    type Target = Caller;
+    fn deref(&self) -> &Caller {
+        &self.admin
+    }
+}
+
+/// One server process.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    /// `None` when it ended before it listened, as one does that is killed while it starts.
+    fn start(folder: &Path, options: &Options) -> Option<Self> {
+        let config = folder.join("config");
+        fs::create_dir_all(&config).expect("a folder");
+        fs::write(config.join("lakehouse.toml"), options.config.as_deref().unwrap_or("")).expect("a config");
+        let log = fs::File::options().create(true).append(true).open(folder.join("server.log")).expect("a log");
+        let mut process = Command::new(env!("CARGO_BIN_EXE_lakehouse-under-test"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--data"])
+            .arg(folder.join("data"))
+            .arg("--config")
+            .arg(&config)
+            .arg("--plugins")
+            .arg(folder.join("distribution"))
+            .env("LAKEHOUSE_ADMIN_KEY", ADMIN_KEY)
+            .envs(options.env.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        let out = process.stdout.take().expect("a pipe");
+        let url = BufReader::new(out)
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("lakehouse listens on ").map(str::to_owned));
+        match url {
+            Some(url) => Some(Self { process, url }),
+            None => {
+                let _ = process.kill();
+                let _ = process.wait();
+                None
+            }
+        }
+    }
+
+    fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    fn terminate(&mut self) {
+        let killed = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        assert!(killed.expect("kill runs").success());
+        let ended = self.process.wait().expect("it ends");
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Starts a server that may die before it listens.
+pub(crate) struct Doomed {
+    server: Option<Server>,
+}
+
+impl Doomed {
+    pub(crate) fn start(folder: &Path, env: Vec<(String, String)>) -> Self {
+        Self { server: Server::start(folder, &Options { env, ..Options::default() }) }
+    }
+
+    /// The admin, when it lived long enough to listen.
+    pub(crate) fn admin(&self) -> Option<Caller> {
+        self.server.as_ref().map(|server| Caller::new(&server.url, Some(ADMIN_KEY)))
+    }
+
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.server.as_mut().is_some_and(Server::is_alive)
+    }
+}
+
+/// The folder after a first start, made once: components are compiled in it, so that a test's server starts at once.
+pub(crate) fn first_start() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        sweep(root);
+        let folder = root.join(format!("first-start-{}", std::process::id()));
+        let distribution = folder.join("distribution");
+        fs::create_dir_all(&distribution).expect("a folder");
+        for name in SHIPPED {
+            fs::write(distribution.join(format!("{name}.wasm")), component(name)).expect("a copy");
+        }
+        let mut server = Server::start(&folder, &Options::default()).unwrap_or_else(|| {
+            panic!("the server does not start: {}", fs::read_to_string(folder.join("server.log")).unwrap_or_default())
+        });
+        server.terminate();
+        folder
+    })
+}
+
+/// Removes what earlier runs left.
+fn sweep(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(pid) = name.strip_prefix("first-start-")
+            && !Path::new("/proc").join(pid).exists()
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The bytes of a component that `make components` built.
+pub(crate) fn component(name: &str) -> Vec<u8> {
+    let folder = std::env::var_os("LAKEHOUSE_COMPONENTS").map_or_else(
+        || {
+            let exe = std::env::current_exe().expect("a test binary");
+            exe.ancestors().nth(3).expect("target/release/deps/trials").join("components")
+        },
+        PathBuf::from,
+    );
+    let path = folder.join(format!("{name}.wasm"));
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `make components` builds it", path.display()))
+}
+
+/// Copies a folder and all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
+    assert!(status.expect("cp runs").success());
+}

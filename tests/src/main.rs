@@ -1,0 +1,25 @@
+//! Trials: what the lakehouse must survive and what it promises, asked over HTTP of a real server process.
+//!
+//! **Invariant**: a test knows the server by HTTP and by the bytes in its folder, and by nothing else.
+
+#![cfg(test)]
+
+mod answer; // what came back, and what it must be
+mod caller; // who asks
+mod lake; // the harness: a server, its folder, its keys
+
+mod access;
+mod cli;
+mod crash;
+mod hostile;
+mod ingest;
+mod journal;
+mod openapi;
+mod plugins;
+mod probes;
+mod profiles;
+mod sql;
+mod swap;
+mod tombstones;
+mod truth;
+mod views;
