@@ -5,10 +5,16 @@
 
 use crate::numbers::Run;
 
-/// How many groups from `first` on are a card number.
+/// How many groups from `first` on are a card number: the fewest, for what comes after may belong to another one.
 pub(crate) fn groups(run: &Run<'_>, first: usize) -> Option<usize> {
     let most = run.groups.len() - first;
-    (1..=most.min(5)).rev().find(|&count| run.is_uniform(first, count) && is_card(run, first, count))
+    let ends = |count| run.may_end(first, count) || is_followed_by_expiry(run, first + count);
+    (1..=most.min(5)).find(|&count| run.is_uniform(first, count) && is_card(run, first, count) && ends(count))
+}
+
+/// A dash, then at most four digits: a month, a month and a year, or the value that verifies the card.
+fn is_followed_by_expiry(run: &Run<'_>, next: usize) -> bool {
+    next < run.groups.len() && run.is_dashed(next - 1) && run.lengths(next, 1)[0] <= 4
 }
 
 fn is_card(run: &Run<'_>, first: usize, count: usize) -> bool {
@@ -17,8 +23,11 @@ fn is_card(run: &Run<'_>, first: usize, count: usize) -> bool {
         [whole @ .., last] => whole.len() >= 3 && whole.iter().all(|&length| length == 4) && (1..=4).contains(last),
         [] => false,
     };
+    if !in_groups {
+        return false;
+    }
     let digits = run.digits(first, count);
-    in_groups && (14..=19).contains(&digits.len()) && has_issuer(&digits) && luhn(&digits)
+    (14..=19).contains(&digits.len()) && has_issuer(&digits) && luhn(&digits)
 }
 
 fn has_issuer(digits: &str) -> bool {

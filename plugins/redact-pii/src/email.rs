@@ -23,6 +23,9 @@ const KNOWN: &[&str] = &[
 const LONGEST_LOCAL: usize = 64;
 const LONGEST_LABEL: usize = 63;
 
+/// Bytes of a URL up to its password.
+const LONGEST_URL: usize = 256;
+
 /// Bytes of a spelled-out sign with its spaces.
 const LONGEST_WORD: usize = 14;
 
@@ -90,6 +93,9 @@ fn at_sign(text: &str, position: usize) -> Option<At> {
 
 /// Where the local part starts, not before `from`.
 fn local_start(text: &str, at: &At, from: usize) -> Option<usize> {
+    if let Some(quotes) = quotes_start(text, at, from) {
+        return Some(quotes);
+    }
     let mut start = atom_start(text, at.start, from, at.style)?;
     // `jane (dot) doe`, and `jane dot doe` where the at sign is a word too.
     while let Some(dot) = dot_before(text, start, at.style) {
@@ -98,8 +104,23 @@ fn local_start(text: &str, at: &At, from: usize) -> Option<usize> {
             None => break,
         }
     }
-    let quoted_url = text[from..start].rsplit(char::is_whitespace).next().is_some_and(|glued| glued.contains("://"));
-    (!quoted_url || !text[..start].ends_with(':')).then_some(start)
+    (!is_in_url(&text[from..start])).then_some(start)
+}
+
+/// Whether a password follows that text: `https://jane:`.
+fn is_in_url(before: &str) -> bool {
+    let near = &before[before.ceil_char_boundary(before.len().saturating_sub(LONGEST_URL))..];
+    near.ends_with(':') && near.rsplit(char::is_whitespace).next().is_some_and(|glued| glued.contains("://"))
+}
+
+/// Where the quotes open of a local part in quotes.
+fn quotes_start(text: &str, at: &At, from: usize) -> Option<usize> {
+    let inner = text.get(from..at.start)?.strip_suffix('"').filter(|_| at.style == Style::Plain)?;
+    let is_open = |&(place, character): &(usize, char)| character == '"' && !inner[..place].ends_with('\\');
+    let open = inner.char_indices().rev().take(LONGEST_LOCAL).find(is_open)?.0;
+    let name = &inner[open + 1..];
+    let apart = !inner[..open].ends_with(char::is_alphanumeric);
+    (apart && name.contains(char::is_alphanumeric) && !name.contains('\n')).then_some(from + open)
 }
 
 /// The characters of a local part that end at `end`.
@@ -116,7 +137,9 @@ fn atom_start(text: &str, end: usize, from: usize, style: Style) -> Option<usize
     }
     let atom = &text[start..end];
     let trimmed = atom.trim_start_matches(['.', '-', '\'', '%', '&', '+']);
-    (trimmed.chars().any(|c| is_letter(c) || c.is_ascii_digit()) && !trimmed.ends_with('.')).then(|| end - trimmed.len())
+    // Some providers give out `jane.@`; dots that end a sentence are apart from what follows, or three.
+    let sentence = trimmed.ends_with(if style == Style::Plain { "..." } else { "." });
+    (trimmed.chars().any(|c| is_letter(c) || c.is_ascii_digit()) && !sentence).then(|| end - trimmed.len())
 }
 
 /// A spelled-out dot that ends at `end`; its start.
@@ -146,11 +169,11 @@ fn domain_end(text: &str, at: &At) -> Option<usize> {
         if labels == 0 && is_image_scale(label) {
             return None;
         }
-        position += label.len();
         labels += 1;
-        if labels > 1 && is_top_level(label, at.style) {
-            end = Some((position, spelled));
+        if let Some(length) = top_level(label, at.style).filter(|_| labels > 1) {
+            end = Some((position + length, spelled));
         }
+        position += label.len();
         if text[position..].starts_with('.') {
             position += 1;
         } else if let Some(after) = dot_after(text, position, at.style) {
@@ -170,11 +193,15 @@ fn label(text: &str, dashes: bool) -> &str {
     if text.starts_with('-') { "" } else { text[..length].trim_end_matches('-') }
 }
 
-fn is_top_level(label: &str, style: Style) -> bool {
-    if style == Style::Plain {
-        label.starts_with("xn--") || (label.chars().count() >= 2 && label.chars().all(char::is_alphabetic))
-    } else {
-        is_one_of(label, KNOWN)
+/// The bytes of a top-level domain that a label is, or starts with where a number is glued to it.
+fn top_level(label: &str, style: Style) -> Option<usize> {
+    let letters = &label[..label.find(|c: char| !c.is_alphabetic()).unwrap_or(label.len())];
+    let numbered = label[letters.len()..].starts_with(|c: char| c.is_ascii_digit());
+    let known = is_one_of(letters, KNOWN) && (numbered || letters == label);
+    let plausible = label.starts_with("xn--") || (letters == label && letters.chars().count() >= 2);
+    match style {
+        Style::Plain if plausible => Some(label.len()),
+        _ => known.then_some(letters.len()),
     }
 }
 

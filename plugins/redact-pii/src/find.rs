@@ -2,6 +2,9 @@
 //!
 //! **Invariant**: findings are in order, do not overlap, are not empty and end on character boundaries.
 
+use std::cmp::Reverse;
+
+use crate::plain::Plain;
 use crate::{Kind, email, numbers};
 
 /// A finding: `text[start..end]`.
@@ -16,11 +19,36 @@ pub struct Found {
 pub(crate) const FEWEST_DIGITS: usize = 7;
 
 pub fn find(text: &str) -> Vec<Found> {
+    let Some(plain) = Plain::of(text) else { return in_plain(text) };
+    let mut found = in_plain(&plain.text);
+    for found in &mut found {
+        (found.start, found.end) = (plain.original(found.start), plain.original(found.end));
+    }
+    found
+}
+
+fn in_plain(text: &str) -> Vec<Found> {
     let mut found = email::find(text);
     if has_digits(text.as_bytes()) {
-        numbers::find(text, &mut found);
-        found.sort_unstable_by_key(|found| found.start);
+        let numbers = numbers::find(text, &found);
+        found.extend(numbers);
     }
+    apart(found)
+}
+
+/// In order, and of findings that overlap one that covers them all, of the kind of the widest.
+pub(crate) fn apart(mut found: Vec<Found>) -> Vec<Found> {
+    found.sort_unstable_by_key(|found| (found.start, Reverse(found.end)));
+    found.dedup_by(|next, last| {
+        let overlap = next.start < last.end;
+        if overlap {
+            if next.end - next.start > last.end - last.start {
+                last.kind = next.kind;
+            }
+            last.end = last.end.max(next.end);
+        }
+        overlap
+    });
     found
 }
 

@@ -147,13 +147,9 @@ const OTHER_WORDS: &[&str] = &[
     "邮编",
 ];
 
-/// The label of the number that starts at `position`.
-pub(crate) fn before(text: &str, position: usize) -> Label {
-    let mut earliest = position.saturating_sub(BYTES_BACK);
-    while !text.is_char_boundary(earliest) {
-        earliest += 1;
-    }
-    let window = text[earliest..position].rsplit(['\n', '\r', ';', '!', '?']).next().unwrap_or_default();
+/// The label of a number by the words before it, which a text ends with.
+pub(crate) fn before(words: &str) -> Label {
+    let window = nearest(words).rsplit(['\n', '\r', ';', '!', '?']).next().unwrap_or_default();
     let mut rest = window;
     for _ in 0..WORDS_BACK {
         rest = rest.trim_end_matches(|c: char| !is_word(c));
@@ -171,14 +167,13 @@ pub(crate) fn before(text: &str, position: usize) -> Label {
     Label::Silent
 }
 
-/// Whether one of the words of the label is among `words`, for kinds that want to be announced.
-pub(crate) fn mentions(text: &str, position: usize, words: &[&str]) -> bool {
-    let mut earliest = position.saturating_sub(BYTES_BACK);
-    while !text.is_char_boundary(earliest) {
-        earliest += 1;
-    }
-    let window = text[earliest..position].to_lowercase();
-    window.split(|c: char| !is_word(c)).any(|word| words.contains(&word))
+/// Whether one of the last words of `text` is among `words`, for kinds that want to be announced.
+pub(crate) fn mentions(text: &str, words: &[&str]) -> bool {
+    nearest(text).to_lowercase().split(|c: char| !is_word(c)).any(|word| words.contains(&word))
+}
+
+fn nearest(text: &str) -> &str {
+    &text[text.ceil_char_boundary(text.len().saturating_sub(BYTES_BACK))..]
 }
 
 fn meaning(word: &str, followed_by: Option<char>) -> Label {

@@ -1,38 +1,19 @@
 //! Runs of digits: groups and what separates them, cut out of the text and offered to each kind in turn.
 //!
 //! **Invariant**: a finding starts where a number starts and ends where it ends: never inside a longer one, a date, an address of a
-//! machine or a word.
+//! machine or a name with digits.
 
+use crate::edge::{self, Footing, Start};
 use crate::find::FEWEST_DIGITS;
 use crate::label::{self, Label};
-use crate::{Found, Kind, card, phone, ssn};
+use crate::separator::Sep;
+use crate::{Found, Kind, card, extension, phone, ssn};
 
 /// Digits without a separator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Group {
     pub(crate) start: usize,
     pub(crate) end: usize,
-}
-
-/// What stands between two groups.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sep {
-    /// `-`, `.`, `/` or a space; typographic dashes and spaces count as their plain kin.
-    kind: u8,
-    pub(crate) opens: bool,
-    pub(crate) closes: bool,
-}
-
-impl Sep {
-    /// This separator and no parenthesis.
-    pub(crate) fn is(self, kind: u8) -> bool {
-        self.kind == kind && !self.opens && !self.closes
-    }
-
-    /// Whether another number may start after it.
-    fn parts_numbers(self) -> bool {
-        (matches!(self.kind, b' ' | b'/') && !self.closes) || self.opens
-    }
 }
 
 /// Groups of digits with separators that may join them to one number.
@@ -42,46 +23,46 @@ pub(crate) struct Run<'t> {
     pub(crate) groups: Vec<Group>,
     pub(crate) seps: Vec<Sep>,
     lengths: Vec<usize>,
+    /// Where the next e-mail address starts, or the text ends.
+    limit: usize,
 }
-
-/// Separators as they are written, typography aside.
-const SEPARATORS: &[&[u8]] =
-    &[b" ", b"-", b".", b"/", b")", b") ", b")-", b").", b")/", b" (", b"(", b")(", b" - ", b"-(", b".(", b"/("];
 
 /// Groups in one run; what is longer is a table, and cut.
 const MOST_GROUPS: usize = 64;
 
+/// Groups at the end of a run that was cut which the next run reads again: a number may lie across.
+const GROUPS_AGAIN: usize = 8;
+
 /// Between two numbers of one list the label of the first holds for the second.
 const CHAIN_BYTES: usize = 8;
 
-pub(crate) fn find(text: &str, found: &mut Vec<Found>) {
-    let emails: Vec<Found> = found.clone();
-    let (mut position, mut last_phone) = (0, None);
+/// The numbers of a text with these e-mail addresses, in order.
+pub(crate) fn find(text: &str, emails: &[Found]) -> Vec<Found> {
+    let (mut found, mut position) = (Vec::new(), 0);
     while let Some(offset) = text[position..].find(|c: char| c.is_ascii_digit()) {
         let start = position + offset;
         // Addresses are in order: the first that does not end before `start` holds it or comes next.
-        let email = emails.get(emails.partition_point(|email| email.end <= start));
-        if let Some(email) = email.filter(|email| email.start <= start) {
+        let (before, after) = emails.split_at(emails.partition_point(|email| email.end <= start));
+        if let Some(email) = after.first().filter(|email| email.start <= start) {
             position = email.end;
             continue;
         }
-        let limit = email.map_or(text.len(), |email| email.start);
-        let run = Run::read(text, start, limit);
-        run.classify(&mut last_phone, found);
-        position = run.groups.last().map_or(start + 1, |group| group.end);
+        let run = Run::read(text, start, after.first().map_or(text.len(), |email| email.start));
+        position = run.classify(before.last().copied(), &mut found);
     }
+    found
 }
 
 impl<'t> Run<'t> {
     fn read(text: &'t str, start: usize, limit: usize) -> Self {
-        let mut run = Self { text, groups: Vec::new(), seps: Vec::new(), lengths: Vec::new() };
+        let mut run = Self { text, groups: Vec::new(), seps: Vec::new(), lengths: Vec::new(), limit };
         let mut position = start;
         loop {
             let length = text[position..limit].bytes().take_while(u8::is_ascii_digit).count();
             run.groups.push(Group { start: position, end: position + length });
             run.lengths.push(length);
             position += length;
-            match separator(&text[position..limit]) {
+            match Sep::read(&text[position..limit]) {
                 Some((sep, length)) if run.groups.len() < MOST_GROUPS => {
                     run.seps.push(sep);
                     position += length;
@@ -114,69 +95,108 @@ impl<'t> Run<'t> {
             && self.inner_seps(first, count).iter().all(|sep| sep.kind != b'/' && sep.is(self.seps[first].kind))
     }
 
-    /// Whether a number may end with this group.
-    pub(crate) fn may_end(&self, last: usize) -> bool {
-        match self.seps.get(last) {
-            Some(sep) => sep.parts_numbers(),
-            None => ends_well(self.text, self.groups[last].end, self.lengths[last]),
-        }
+    /// Whether plain dashes follow the group `first`.
+    pub(crate) fn is_dashed(&self, first: usize) -> bool {
+        self.seps.get(first).is_some_and(|sep| sep.is(b'-'))
     }
 
-    fn classify(&self, last_phone: &mut Option<usize>, found: &mut Vec<Found>) {
-        if self.is_bank_account() {
-            return;
+    /// Whether a number may end after these groups.
+    pub(crate) fn may_end(&self, first: usize, count: usize) -> bool {
+        let last = first + count - 1;
+        let ends = match self.seps.get(last) {
+            Some(sep) => sep.parts_numbers,
+            None => edge::ends_well(self.text, self.groups[last].end, self.lengths[last]),
+        };
+        ends && self.is_balanced(first, count)
+    }
+
+    /// Whether parentheses are closed that open inside, and none that open before, but for those of an area.
+    fn is_balanced(&self, first: usize, count: usize) -> bool {
+        let seps = self.inner_seps(first, count);
+        let mut open = usize::from(seps.first().is_some_and(|sep| sep.closes));
+        for sep in seps {
+            if sep.closes && open == 0 {
+                return false;
+            }
+            open = open - usize::from(sep.closes) + usize::from(sep.opens);
         }
-        let (mut first, mut fresh) = (0, true);
-        while first < self.groups.len() {
-            let may_start = fresh || self.seps[first - 1].parts_numbers();
-            fresh = false;
-            let number = if may_start { self.number(first, *last_phone) } else { None };
-            if let Some((found_here, count)) = number {
-                if found_here.kind == Kind::Phone {
-                    *last_phone = Some(found_here.end);
+        open == 0
+    }
+
+    /// Adds the numbers of the run, before which an e-mail address ends; where to read on.
+    fn classify(&self, email: Option<Found>, found: &mut Vec<Found>) -> usize {
+        let cut = self.groups.len() == MOST_GROUPS;
+        let most = if cut { MOST_GROUPS - GROUPS_AGAIN } else { self.groups.len() };
+        let (mut first, mut fresh) = (if self.is_bank_account() { self.groups.len() } else { 0 }, true);
+        let mut last = found.last().copied().into_iter().chain(email).max_by_key(|found| found.end);
+        while first < most {
+            let may_start = fresh || self.seps[first - 1].parts_numbers;
+            let number = if may_start { self.number(first, last) } else { None };
+            fresh = number.is_some();
+            if let Some((mut number, count)) = number {
+                if number.kind == Kind::Phone {
+                    number.end = self.with_extension(number);
                 }
-                found.push(found_here);
+                found.push(number);
+                last = Some(number);
                 first += count;
-                fresh = true;
             } else {
                 first += self.date_or_address(first).unwrap_or(1);
             }
         }
+        let next = self.groups.get(first).map_or(self.groups[self.groups.len() - 1].end, |group| group.start);
+        next.max(last.map_or(0, |last| last.end))
     }
 
-    /// What starts with the group `first`, and how many groups it takes.
-    fn number(&self, first: usize, last_phone: Option<usize>) -> Option<(Found, usize)> {
+    /// What starts with the group `first` after the finding `last`, and how many groups it takes.
+    fn number(&self, first: usize, last: Option<Found>) -> Option<(Found, usize)> {
         // Most numbers in a text are too short to be anything here.
         if self.lengths[first..].iter().sum::<usize>() < FEWEST_DIGITS {
             return None;
         }
         let lead = Lead::of(self, first);
-        if !starts_well(self.text, lead.start, self.lengths[first]) || self.date_or_address(first).is_some() {
+        let start = edge::start(self, first, &lead, last)?;
+        if self.date_or_address(first).is_some() {
             return None;
         }
         let plain = self.groups[first].start;
         let at = |kind, start, count: usize| Found { kind, start, end: self.groups[first + count - 1].end };
-        if let Some(count) = card::groups(self, first).filter(|count| self.may_end(first + count - 1)) {
+        if let Some(count) = card::groups(self, first) {
             return Some((at(Kind::Card, plain, count), count));
         }
-        if let Some(count) = ssn::groups(self, first).filter(|count| self.may_end(first + count - 1)) {
+        if let Some(count) = ssn::groups(self, first, start.words) {
             return Some((at(Kind::Ssn, plain, count), count));
         }
-        let count = phone::groups(self, first, &lead, self.label(lead.start, last_phone))?;
+        let label = label(self.text, lead.start, start, last);
+        if start.footing != Footing::Free && label != Label::Phone {
+            return None;
+        }
+        let count = phone::groups(self, first, &lead, label)?;
         let start = if lead.plus || lead.closes_within(self, first, count) { lead.start } else { plain };
-        let mut phone = at(Kind::Phone, start, count);
-        phone.end = phone::with_extension(self.text, phone.end);
-        Some((phone, count))
+        Some((at(Kind::Phone, start, count), count))
     }
 
-    fn label(&self, start: usize, last_phone: Option<usize>) -> Label {
-        let chained = last_phone.and_then(|end| self.text.get(end..start)).is_some_and(|gap| {
-            gap.len() <= CHAIN_BYTES && !gap.contains(['\n', ';']) && !gap.bytes().any(|b| b.is_ascii_digit())
-        });
-        match label::before(self.text, start) {
-            Label::Silent if chained => Label::Phone,
-            label => label,
-        }
+    /// The end of a phone number with the extension that follows it, if one does.
+    fn with_extension(&self, phone: Found) -> usize {
+        let Some(start) = extension::digits(self.text, phone.end).filter(|&start| start < self.limit) else { return phone.end };
+        let run = Run::read(self.text, start, self.limit);
+        if run.is_extension(phone) { run.groups[0].end } else { phone.end }
+    }
+
+    /// Whether the first group is the extension of a phone number, and neither a number nor a part of something else.
+    fn is_extension(&self, phone: Found) -> bool {
+        let end = self.groups[0].end;
+        let ends = match self.seps.first() {
+            Some(sep) if sep.kind == b'/' => true,
+            Some(sep) => sep.parts_numbers && (self.date_or_address(1).is_some() || self.number(0, Some(phone)).is_none()),
+            None => {
+                let mut after = self.text[end..].chars();
+                let (next, later) = (after.next(), after.next());
+                let goes_on = next.is_some_and(|c| "_@+:".contains(c)) && later.is_some_and(char::is_alphanumeric);
+                !goes_on && !next.is_some_and(char::is_alphanumeric)
+            }
+        };
+        ends && self.lengths[0] <= extension::MOST_DIGITS && self.date_or_address(0).is_none()
     }
 
     /// A date, a range of years or an address of a machine, which takes so many groups.
@@ -207,12 +227,13 @@ impl<'t> Run<'t> {
         self.inner_seps(first, count).iter().all(|sep| sep.is(self.seps[first].kind))
     }
 
-    /// An IBAN: two letters glued to two check digits, then eleven digits or more.
+    /// An IBAN: two letters glued to two check digits, then eleven digits or more. `CC` and `MC` also announce cards.
     fn is_bank_account(&self) -> bool {
         let before = &self.text.as_bytes()[..self.groups[0].start];
         let letters = before.len() >= 2 && before[before.len() - 2..].iter().all(u8::is_ascii_uppercase);
+        let is_card = (before.ends_with(b"CC") || before.ends_with(b"MC")) && card::groups(self, 0).is_some();
         let alone = before.len() < 3 || !before[before.len() - 3].is_ascii_alphanumeric();
-        letters && alone && self.lengths[0] >= 2 && self.lengths.iter().sum::<usize>() >= 13
+        letters && alone && !is_card && self.lengths[0] >= 2 && self.lengths.iter().sum::<usize>() >= 13
     }
 }
 
@@ -245,65 +266,14 @@ impl Lead {
     }
 }
 
-/// A separator that is followed by a digit, and its length.
-fn separator(text: &str) -> Option<(Sep, usize)> {
-    let (mut plain, mut length) = ([0_u8; 3], 0);
-    let mut count = 0;
-    for character in text.chars() {
-        let kin = match character {
-            ' ' | '\u{a0}' | '\u{2009}' | '\u{202f}' => b' ',
-            '-' | '\u{2010}'..='\u{2015}' => b'-',
-            '.' => b'.',
-            '/' => b'/',
-            '(' => b'(',
-            ')' => b')',
-            '0'..='9' => break,
-            _ => return None,
-        };
-        *plain.get_mut(count)? = kin;
-        count += 1;
-        length += character.len_utf8();
-    }
-    let written = &plain[..count];
-    if length == text.len() || !SEPARATORS.contains(&written) {
-        return None;
-    }
-    let kind = written.iter().copied().find(|byte| matches!(byte, b'-' | b'.' | b'/')).unwrap_or(b' ');
-    Some((Sep { kind, opens: written.contains(&b'('), closes: written.contains(&b')') }, length))
-}
-
-/// Whether a number may start at `start`, given what is glued to it.
-fn starts_well(text: &str, start: usize, first_length: usize) -> bool {
-    let mut before = text[..start].chars().rev();
-    let Some(last) = before.next() else { return true };
-    let earlier = before.next();
-    let digit_earlier = earlier.is_some_and(|c| c.is_ascii_digit());
-    let apart = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || c == '(');
-    match last {
-        ',' => !digit_earlier || first_length != 3,
-        ':' | '.' => !digit_earlier,
-        '-' | '\u{2010}'..='\u{2015}' | '/' => {
-            apart(earlier) || (!digit_earlier && label::before(text, start) == Label::Phone && !text[..start].ends_with("/-"))
-        }
-        '#' | '_' | '$' | '€' | '£' | '¥' | '@' | '\\' | '%' | '&' | '^' | '+' | '№' => false,
-        c if c.is_alphanumeric() => c >= '\u{2e80}',
-        _ => true,
-    }
-}
-
-/// Whether a number may end at `end`, given what is glued to it.
-fn ends_well(text: &str, end: usize, last_length: usize) -> bool {
-    let mut after = text[end..].chars();
-    let Some(next) = after.next() else { return true };
-    let later = after.next();
-    let digit_later = later.is_some_and(|c| c.is_ascii_digit());
-    match next {
-        ',' => !digit_later || last_length > 3,
-        ':' => !digit_later,
-        '-' | '_' => !later.is_some_and(char::is_alphanumeric),
-        '%' | '°' | '€' | '$' | '£' | '@' => false,
-        'x' | 'X' => digit_later,
-        c if c.is_alphanumeric() => c >= '\u{2e80}',
-        _ => true,
+/// What a number is announced as by the words before it or by the phone number before those.
+fn label(text: &str, position: usize, start: Start<'_>, last: Option<Found>) -> Label {
+    let phone = last.filter(|last| last.kind == Kind::Phone && start.footing != Footing::Glued);
+    let chained = phone
+        .and_then(|phone| text.get(phone.end..position))
+        .is_some_and(|gap| gap.len() <= CHAIN_BYTES && !gap.contains(['\n', ';']) && !gap.bytes().any(|b| b.is_ascii_digit()));
+    match label::before(start.words) {
+        Label::Silent if chained => Label::Phone,
+        label => label,
     }
 }

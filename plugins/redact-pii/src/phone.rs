@@ -5,6 +5,7 @@
 
 use crate::label::Label;
 use crate::numbers::{Lead, Run};
+use crate::{card, ssn};
 
 /// Country codes with the digits that a number has in all, the code included (ITU-T E.164 and the national plans). Others have
 /// between 9 and 15.
@@ -69,16 +70,21 @@ const COUNTRIES: &[(&str, usize, usize)] = &[
 ];
 
 const MOST_GROUPS: usize = 8;
-const MOST_EXTENSION_DIGITS: usize = 6;
 
 /// How many groups from `first` on are a phone number.
 pub(crate) fn groups(run: &Run<'_>, first: usize, lead: &Lead, label: Label) -> Option<usize> {
     let most = (run.groups.len() - first).min(MOST_GROUPS);
+    let most = (1..most).find(|&count| is_another(run, first + count)).unwrap_or(most);
     let fits = |count: &usize| {
-        run.may_end(first + count - 1)
+        run.may_end(first, *count)
             && if lead.plus { is_international(run, first, *count) } else { is_national(run, first, *count, lead, label) }
     };
     (1..=most).rev().find(fits)
+}
+
+/// Whether a number that is no phone starts there beyond doubt.
+fn is_another(run: &Run<'_>, first: usize) -> bool {
+    run.seps[first - 1].parts_numbers && (card::groups(run, first).is_some() || ssn::groups(run, first, "").is_some())
 }
 
 /// After a plus sign.
@@ -90,19 +96,29 @@ fn is_international(run: &Run<'_>, first: usize, count: usize) -> bool {
     // `+40.712776` is a coordinate, `+1.4155552671` is not.
     let decimal = count == 2 && run.seps[first].is(b'.') && run.lengths(first, 2)[1] < 8;
     let (least, most) = country(&digits).unwrap_or((9, 15));
-    !digits.starts_with('0') && !decimal && (least..=most).contains(&total) && run.lengths(first, count)[count - 1] >= 2
+    !digits.starts_with('0') && !decimal && (least..=most).contains(&total) && has_whole_end(run, first, count)
 }
 
 fn country(digits: &str) -> Option<(usize, usize)> {
     COUNTRIES.iter().rev().find(|(code, ..)| digits.starts_with(code)).map(|&(_, least, most)| (least, most))
 }
 
+/// Whether the last group has two digits or more, or is the `-0` of a switchboard.
+fn has_whole_end(run: &Run<'_>, first: usize, count: usize) -> bool {
+    let last = first + count - 1;
+    run.group(last).len() > 1 || (count > 1 && run.is_dashed(last - 1) && run.group(last) == "0")
+}
+
 fn is_national(run: &Run<'_>, first: usize, count: usize, lead: &Lead, label: Label) -> bool {
     let (digits, lengths) = (run.digits(first, count), run.lengths(first, count));
-    if label == Label::Other || lengths[count - 1] < 2 {
+    if label == Label::Other || !has_whole_end(run, first, count) {
         return false;
     }
     let labelled = label == Label::Phone;
+    // Columns of a table.
+    if !labelled && run.inner_seps(first, count).iter().any(|sep| sep.wide) {
+        return false;
+    }
     is_north_american(&digits, lengths, lead, labelled)
         || is_with_trunk_zero(run, first, count, &digits, labelled)
         || is_from_abroad(&digits, lengths, labelled)
@@ -175,20 +191,4 @@ fn is_phone_like(run: &Run<'_>, first: usize, count: usize, digits: &str) -> boo
     let lengths = run.lengths(first, count);
     let decimal = count == 2 && run.seps[first].is(b'.') && lengths[1] != 4 && lengths[1] < 6;
     (7..=15).contains(&digits.len()) && !decimal && lengths != [5, 4] && lengths != [1, 3, 3]
-}
-
-/// The end of a number with the extension that follows it, if one does.
-pub(crate) fn with_extension(text: &str, end: usize) -> usize {
-    const WORDS: &[&str] = &["extension", "durchwahl", "interno", "extn", "poste", "ext", "wew", "dw", "x", "#"];
-    let rest = &text[end..];
-    let after = rest.trim_start_matches([' ', ',']);
-    if rest.len() - after.len() > 2 {
-        return end;
-    }
-    let lower = after.get(..after.len().min(16)).map(str::to_ascii_lowercase).unwrap_or_default();
-    let Some(word) = WORDS.iter().find(|word| lower.starts_with(**word)) else { return end };
-    let number = after[word.len()..].trim_start_matches(['.', ':', ' ']);
-    let length = number.bytes().take_while(u8::is_ascii_digit).count();
-    let closed = !number[length..].starts_with(|c: char| c.is_alphanumeric());
-    if (1..=MOST_EXTENSION_DIGITS).contains(&length) && closed { text.len() - number.len() + length } else { end }
 }
