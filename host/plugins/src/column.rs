@@ -1,6 +1,6 @@
 //! Arrow arrays as columns of a call, without a copy where the layout already fits.
 //!
-//! **Invariant**: a guest sees exactly the values of its rows: nothing before, after or under a null.
+//! **Invariant**: a guest sees exactly the values of its rows, as SQL and JSON show them: nothing before, after or under a null.
 
 use std::{ops::Range, sync::Arc};
 
@@ -12,7 +12,7 @@ use arrow::{
     buffer::{Buffer, NullBuffer, OffsetBuffer},
     compute::cast,
     datatypes::{
-        ArrowPrimitiveType, ByteArrayType, DataType, Date32Type, Field, Float64Type, Int64Type, TimeUnit,
+        ArrowPrimitiveType, ByteArrayType, DataType, Date32Type, Field, Float32Type, Float64Type, Int64Type, TimeUnit,
         TimestampMicrosecondType,
     },
     json::writer::{EncoderOptions, make_encoder},
@@ -22,6 +22,9 @@ use crate::{
     PluginError,
     wit::lakehouse::plugin::types::{ColumnParam, ValuesParam, VarlenParam},
 };
+
+/// Below it a 32-bit number without a fraction has all its digits.
+const EXACT_INTEGERS: f32 = 16_777_216.0;
 
 /// The type a rule is called with for a column of type `input`.
 pub(crate) fn called_as(input: &DataType) -> Result<DataType, PluginError> {
@@ -158,9 +161,27 @@ fn normalize(input: &ArrayRef) -> Result<ArrayRef, PluginError> {
             cast(input, &target).map_err(failed)
         }
         DataType::Timestamp(..) | DataType::Date64 => cast(input, &target).map_err(failed),
+        DataType::Float16 | DataType::Float32 => {
+            let narrow = cast(input, &DataType::Float32).map_err(failed)?;
+            Ok(Arc::new(narrow.as_primitive::<Float32Type>().unary::<_, Float64Type>(widened)))
+        }
+        DataType::Dictionary(_, values) if target == DataType::Float64 => normalize(&cast(input, values).map_err(failed)?),
+        DataType::RunEndEncoded(_, values) if target == DataType::Float64 => {
+            normalize(&cast(input, values.data_type()).map_err(failed)?)
+        }
         other if other.is_nested() => json_text(input),
         _ => cast(input, &target).map_err(failed),
     }
+}
+
+/// The 64-bit number with the digits of the 32-bit one: 0.1, where the one of the same value is 0.10000000149011612. Both are written
+/// alike from 1e-5 to 1e13; outside, an exponent sets in earlier or later.
+fn widened(narrow: f32) -> f64 {
+    // Whole numbers are written the same, and formatting is not free.
+    if narrow.fract() == 0.0 && narrow.abs() < EXACT_INTEGERS {
+        return f64::from(narrow);
+    }
+    format!("{narrow:e}").parse().unwrap_or_else(|_| f64::from(narrow))
 }
 
 /// One JSON text a row.

@@ -118,8 +118,8 @@ impl Opened {
         let (mut instance, exports) = rule.runtime.instantiate(&rule.loaded, id, rule.options.clone()).await?;
         let indices = rule.loaded.condition.as_ref().ok_or_else(shape)?;
         let guest = indices.load(&mut instance.store, &exports).map_err(|_| shape())?;
-        let limit = instance.begin();
-        let answer = tokio::time::timeout(limit, guest.rule().call_open(&mut instance.store, &rule.config)).await;
+        let watch = instance.begin();
+        let answer = watch.over(guest.rule().call_open(&mut instance.store, &rule.config)).await;
         let resource = instance.end(answer)?.map_err(|said| rule.explain(said, "this configuration"))?;
         Ok(Self { instance, guest, resource })
     }
@@ -133,9 +133,9 @@ impl Opened {
 
     async fn try_call(&mut self, rule: &Rule, contexts: &Contexts) -> Result<Vec<Verdict>, PluginError> {
         let Self { instance, guest, resource } = self;
-        let limit = instance.begin();
+        let watch = instance.begin();
         let param = VarlenParam { offsets: &contexts.offsets, data: &contexts.data };
-        let call = tokio::time::timeout(limit, guest.rule().call_evaluate(&mut instance.store, *resource, param)).await;
+        let call = watch.over(guest.rule().call_evaluate(&mut instance.store, *resource, param)).await;
         let answers = instance.end(call)?.map_err(|said| rule.explain_call(said, "these contexts"))?;
         if answers.len() != contexts.len() {
             let lie = Lie::RowCount { expected: contexts.len(), got: answers.len() };

@@ -53,9 +53,24 @@ impl Distinct {
         &self.values
     }
 
-    /// Puts the answers where their values were.
-    pub(crate) fn spread(&self, answers: &ArrayRef) -> Result<ArrayRef, PluginError> {
-        take(answers, &self.rows, None).map_err(|error| PluginError::host("spreading a rule's answers", error))
+    /// Puts the answers where their values were; nothing when they would take more than `most_bytes` there. A guest pays for a long
+    /// answer once, and the host for every row that it goes to.
+    pub(crate) fn spread(&self, answers: &ArrayRef, most_bytes: u64) -> Result<Option<ArrayRef>, PluginError> {
+        if self.spread_bytes(answers) > most_bytes {
+            return Ok(None);
+        }
+        take(answers, &self.rows, None).map(Some).map_err(|error| PluginError::host("spreading a rule's answers", error))
+    }
+
+    fn spread_bytes(&self, answers: &ArrayRef) -> u64 {
+        let offsets = match answers.data_type() {
+            DataType::Utf8 => answers.as_string::<i32>().value_offsets(),
+            DataType::Binary => answers.as_binary::<i32>().value_offsets(),
+            // No answer is longer than what it stands for.
+            _ => return 0,
+        };
+        let length = |row: u32| Some(u64::from(offsets.get(row as usize + 1)?.abs_diff(offsets[row as usize])));
+        self.rows.iter().flatten().filter_map(length).sum()
     }
 
     fn of_dictionary(column: &ArrayRef) -> Option<Self> {
@@ -165,7 +180,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::{
-        array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, StringArray, StringViewArray},
+        array::{Array, ArrayRef, AsArray, BinaryArray, DictionaryArray, Int32Array, StringArray, StringViewArray},
         datatypes::Int32Type,
     };
     use proptest::prelude::*;
@@ -188,7 +203,7 @@ mod tests {
         let distinct = Distinct::of(&column, 0).unwrap();
         let handed: Vec<_> = distinct.values().as_string::<i32>().iter().collect();
         assert_eq!(handed, [None, Some("a")]);
-        let spread = distinct.spread(&shout(distinct.values())).unwrap();
+        let spread = distinct.spread(&shout(distinct.values()), 1).unwrap().unwrap();
         assert_eq!(spread.as_string::<i32>().iter().collect::<Vec<_>>(), [None, None, None, Some("A")]);
     }
 
@@ -201,6 +216,25 @@ mod tests {
         assert!(Distinct::of(&fresh, 10_000).is_none());
     }
 
+    #[test]
+    fn answers_are_weighed_where_they_go() {
+        let repeated: ArrayRef = Arc::new((0..1000).map(|row| (row % 4 != 0).then_some("same")).collect::<StringArray>());
+        let distinct = Distinct::of(&repeated, 1000).unwrap();
+        for answers in [
+            Arc::new(StringArray::from(vec!["x".repeat(100)])) as ArrayRef,
+            Arc::new(BinaryArray::from(vec!["x".repeat(100).as_bytes()])),
+        ] {
+            assert!(distinct.spread(&answers, 75_000 - 1).unwrap().is_none(), "100 bytes for each of 750 rows");
+            let spread = distinct.spread(&answers, 75_000).unwrap().unwrap();
+            assert_eq!((spread.len(), spread.null_count()), (1000, 250));
+        }
+        // Ten answers of 200 KB are 2 MB, and 1.6 GB on a batch.
+        let batch: ArrayRef = Arc::new((0..8192).map(|row| Some((row % 10).to_string())).collect::<StringArray>());
+        let distinct = Distinct::of(&batch, 1000).unwrap();
+        let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(200_000); 10]));
+        assert!(distinct.spread(&long, 64 << 20).unwrap().is_none());
+    }
+
     proptest! {
         #[test]
         fn spreading_the_answers_is_the_same_as_asking_for_each(picks in prop::collection::vec(prop::option::of(0_u8..20), 600), view in any::<bool>()) {
@@ -208,7 +242,7 @@ mod tests {
             let column: ArrayRef = if view { Arc::new(texts.collect::<StringViewArray>()) } else { Arc::new(texts.collect::<StringArray>()) };
             let Some(distinct) = Distinct::of(&column, 1000) else { return Ok(()) };
             prop_assert!(distinct.values().len() <= 40);
-            prop_assert_eq!(&distinct.spread(&shout(distinct.values())).unwrap(), &shout(&column));
+            prop_assert_eq!(&distinct.spread(&shout(distinct.values()), u64::MAX).unwrap().unwrap(), &shout(&column));
         }
 
         /// Even when every hash is the same.

@@ -4,6 +4,8 @@
 //! ever called on it again.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,7 +34,7 @@ const OUTPUT_SLACK_BYTES: usize = 64 << 10;
 /// What an instance is started with.
 pub(crate) struct Start {
     pub(crate) limits: Limits,
-    pub(crate) keep_logs: bool,
+    pub(crate) log: GuestLog,
     pub(crate) meter: Option<Arc<dyn MemoryMeter>>,
     /// The place in the pool; empty for self-tests, which have their own.
     pub(crate) permit: OwnedSemaphorePermit,
@@ -40,10 +42,13 @@ pub(crate) struct Start {
     pub(crate) beat: Beat,
 }
 
+/// The turn that an instance has, if it has one.
+type Turn = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
+
 /// The turns of one instance's long calls: each lasts a tick, and ends before the next is asked for.
 pub(crate) struct Turns {
     places: Arc<Semaphore>,
-    mine: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    mine: Turn,
     ticks: u32,
 }
 
@@ -75,6 +80,29 @@ impl Turns {
     }
 }
 
+/// What one call is held to.
+pub(crate) struct Watch {
+    limit: Duration,
+    turn: Turn,
+}
+
+impl Watch {
+    /// Runs the call to its end or its deadline. Whenever it waits it gives its turn back: a guest that sleeps in the host has no
+    /// use for one, and runs its next tick only in another.
+    pub(crate) async fn over<T>(self, call: impl Future<Output = wasmtime::Result<T>>) -> Result<wasmtime::Result<T>, Elapsed> {
+        let Self { limit, turn } = self;
+        let mut call = pin!(call);
+        let giving_way = poll_fn(|context| {
+            let polled = call.as_mut().poll(context);
+            if polled.is_pending() {
+                *turn.lock() = None;
+            }
+            polled
+        });
+        tokio::time::timeout(limit, giving_way).await
+    }
+}
+
 /// A live instance.
 pub(crate) struct Instance {
     pub(crate) store: Store<State>,
@@ -94,9 +122,9 @@ impl Instance {
         pool: usize,
         start: Start,
     ) -> Result<(Self, wasmtime::component::Instance), PluginError> {
-        let Start { limits, keep_logs, meter, permit, long_calls, beat } = start;
+        let Start { limits, log, meter, permit, long_calls, beat } = start;
         let memory = MemoryGate::new(limits.memory_bytes, meter);
-        let state = State::new(memory, GuestLog::new(limits.log_bytes, keep_logs), Turns::new(long_calls));
+        let state = State::new(memory, log, Turns::new(long_calls));
         let mut store = Store::new(pre.engine(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(usize::try_from(limits.output_bytes).unwrap_or(usize::MAX).saturating_add(OUTPUT_SLACK_BYTES));
@@ -106,21 +134,22 @@ impl Instance {
             Ok(if Instant::now() >= state.deadline { UpdateDeadline::Interrupt } else { state.turns.next() })
         });
         let mut instance = Self { store, plugin, limits, alive: true, pool, _permit: permit, _beat: beat };
-        let limit = instance.begin();
-        let started = tokio::time::timeout(limit, pre.instantiate_async(&mut instance.store)).await;
+        let watch = instance.begin();
+        let started = watch.over(pre.instantiate_async(&mut instance.store)).await;
         let exports = instance.end(started)?;
         Ok((instance, exports))
     }
 
-    /// Arms the deadline; the call that follows runs under the returned timeout and is handed to [`Self::end`].
-    pub(crate) fn begin(&mut self) -> Duration {
+    /// Arms the deadline; the call that follows runs under the returned watch, and its outcome is handed to [`Self::end`].
+    pub(crate) fn begin(&mut self) -> Watch {
         self.alive = false;
         let state = self.store.data_mut();
         state.memory.refused = None;
         state.turns.reset();
         state.deadline = Instant::now() + self.limits.deadline;
+        let turn = Arc::clone(&state.turns.mine);
         self.store.set_epoch_deadline(1);
-        self.limits.deadline + GRACE
+        Watch { limit: self.limits.deadline + GRACE, turn }
     }
 
     /// Takes the outcome of the call since [`Self::begin`]; without an answer the instance stays dead.
@@ -143,10 +172,6 @@ impl Instance {
     /// Bytes of guest memory held; memory never shrinks.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.store.data().memory.used() as u64
-    }
-
-    pub(crate) fn log(&self) -> &GuestLog {
-        &self.store.data().log
     }
 
     fn too_late(&self) -> PluginError {

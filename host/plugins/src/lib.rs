@@ -25,6 +25,7 @@ mod rule; // component + config + limits
 mod runtime; // what all components share
 mod sandbox; // linker, inert WASI
 mod selftest; // before a version may be active
+mod shelf; // compiled code in memory
 mod stats;
 mod store; // components by content
 mod version;

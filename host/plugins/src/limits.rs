@@ -1,7 +1,8 @@
 //! What a rule may use: memory, time, output, log.
 //!
-//! **Invariant**: a limit above the server's ceiling is refused by name, never lowered in silence; all memories and tables of one
-//! instance draw from one budget.
+//! **Invariant**: a limit that somebody asks for and that is above the server's ceiling is refused by name, never lowered in silence
+//! (the defaults of a dry run that asks for none stop at the ceilings); all memories and tables of one instance draw from one
+//! budget.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,9 +34,9 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// One call. Default 1 s.
     pub deadline: Duration,
-    /// One answer, bytes. Default 64 MiB.
+    /// The answer for one column or list of contexts, bytes, as the host holds it. Default 64 MiB.
     pub output_bytes: u64,
-    /// What an instance may log, bytes; the rest is dropped. Default 64 KiB.
+    /// What is kept of an instance's log where it is kept at all, in dry runs; bytes. Default 64 KiB.
     pub log_bytes: u64,
 }
 
@@ -61,6 +62,28 @@ impl Default for Ceilings {
 }
 
 impl Limits {
+    /// The first limit that is above its ceiling.
+    pub(crate) fn above(&self, ceilings: &Ceilings) -> Option<&'static str> {
+        [
+            ("memory_mib", self.memory_bytes > ceilings.memory_bytes),
+            ("deadline_ms", self.deadline > ceilings.deadline),
+            ("output_mib", self.output_bytes > ceilings.output_bytes),
+            ("log_kib", self.log_bytes > ceilings.log_bytes),
+        ]
+        .into_iter()
+        .find_map(|(limit, is_above)| is_above.then_some(limit))
+    }
+
+    /// Each limit, or its ceiling where that is lower: for limits that nobody asked for.
+    pub(crate) fn capped(self, ceilings: &Ceilings) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.min(ceilings.memory_bytes),
+            deadline: self.deadline.min(ceilings.deadline),
+            output_bytes: self.output_bytes.min(ceilings.output_bytes),
+            log_bytes: self.log_bytes.min(ceilings.log_bytes),
+        }
+    }
+
     /// The limits of `binding`.
     ///
     /// # Errors

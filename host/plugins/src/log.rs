@@ -1,9 +1,12 @@
 //! What guests say on the side: through `lakehouse:plugin/log`, standard output and standard error.
 //!
-//! **Invariant**: guest logs never reach the host's log, since a rule may repeat the values it saw. They are counted; a dry run
-//! alone, whose caller gave the values, keeps and returns them, bounded by the rule's `log_kib`.
+//! **Invariant**: guest logs never reach the host's log, since a rule may repeat the values it saw. Those of live requests are
+//! counted and discarded; a dry run alone, whose caller gave the values, keeps and returns them, bounded by the rule's `log_kib`.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use parking_lot::Mutex;
 use wasmtime_wasi::{
@@ -19,12 +22,17 @@ const MAX_LINE_BYTES: usize = 2048;
 /// What one write to standard output may carry.
 const WRITE_BYTES: usize = 4096;
 
-/// The log of one instance.
+/// Where an instance's lines go. Outlives the instance, so that whoever started it can read them whatever became of it.
 #[derive(Clone)]
-pub(crate) struct GuestLog(Arc<Mutex<Lines>>);
+pub(crate) struct GuestLog(Sink);
+
+#[derive(Clone)]
+enum Sink {
+    Discarded(Arc<AtomicU64>),
+    Kept(Arc<Mutex<Lines>>),
+}
 
 struct Lines {
-    keep: bool,
     room: usize,
     lines: Vec<String>,
     dropped: u64,
@@ -33,41 +41,46 @@ struct Lines {
 }
 
 impl GuestLog {
-    /// Holds at most `limit_bytes`; nothing at all unless `keep`.
-    pub(crate) fn new(limit_bytes: u64, keep: bool) -> Self {
+    /// Holds nothing; adds to `count` for each line.
+    pub(crate) fn discarded(count: Arc<AtomicU64>) -> Self {
+        Self(Sink::Discarded(count))
+    }
+
+    /// Holds at most `limit_bytes`, of one instance.
+    pub(crate) fn kept(limit_bytes: u64) -> Self {
         let room = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
-        Self(Arc::new(Mutex::new(Lines { keep, room, lines: Vec::new(), dropped: 0, partial: Vec::new() })))
+        Self(Sink::Kept(Arc::new(Mutex::new(Lines { room, lines: Vec::new(), dropped: 0, partial: Vec::new() }))))
     }
 
     pub(crate) fn line(&self, level: &str, text: &str) {
-        self.0.lock().push(level, text);
+        match &self.0 {
+            Sink::Discarded(count) => drop(count.fetch_add(1, Relaxed)),
+            Sink::Kept(lines) => lines.lock().push(level, text),
+        }
     }
 
     fn write(&self, bytes: &[u8]) {
-        let mut log = self.0.lock();
-        if !log.keep {
-            log.dropped += 1;
-            return;
-        }
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            log.partial.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || log.partial.len() >= MAX_LINE_BYTES {
-                log.flush();
+        match &self.0 {
+            Sink::Discarded(count) => {
+                let ended = bytes.iter().filter(|byte| **byte == b'\n').count();
+                count.fetch_add(ended as u64, Relaxed);
             }
+            Sink::Kept(lines) => lines.lock().write(bytes),
         }
     }
 
-    /// What was kept, and how many lines were not.
+    /// What was kept, and how many lines there was no room for.
     pub(crate) fn take(&self) -> (Vec<String>, u64) {
-        let mut log = self.0.lock();
-        log.flush();
-        (std::mem::take(&mut log.lines), log.dropped)
+        let Sink::Kept(lines) = &self.0 else { return (Vec::new(), 0) };
+        let mut lines = lines.lock();
+        lines.flush();
+        (std::mem::take(&mut lines.lines), lines.dropped)
     }
 }
 
 impl Lines {
     fn push(&mut self, level: &str, text: &str) {
-        if !self.keep || self.room == 0 {
+        if self.room == 0 {
             self.dropped += 1;
             return;
         }
@@ -75,6 +88,15 @@ impl Lines {
         let line = format!("{level}: {}", escape(text, max));
         self.room = self.room.saturating_sub(line.len());
         self.lines.push(line);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.partial.len() >= MAX_LINE_BYTES {
+                self.flush();
+            }
+        }
     }
 
     fn flush(&mut self) {
@@ -127,11 +149,13 @@ impl OutputStream for LogStream {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, atomic::AtomicU64};
+
     use super::GuestLog;
 
     #[test]
     fn a_flood_is_bounded_and_counted() {
-        let log = GuestLog::new(1000, true);
+        let log = GuestLog::kept(1000);
         for _ in 0..10_000 {
             log.line("info", &"x".repeat(100));
             log.write(b"some output\nmore\x1b[2J");
@@ -143,10 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_unless_asked() {
-        let log = GuestLog::new(1000, false);
+    fn lines_that_nobody_asked_for_are_counted_and_gone() {
+        let count = Arc::new(AtomicU64::new(0));
+        let log = GuestLog::discarded(Arc::clone(&count));
         log.line("info", "secret");
-        log.write(b"secret\n");
-        assert_eq!(log.take(), (vec![], 2));
+        log.write(b"secret\nand another\nnot ended");
+        assert_eq!(log.take(), (vec![], 0));
+        assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 3);
     }
 }

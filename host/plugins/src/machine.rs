@@ -1,7 +1,7 @@
 //! The engine that runs components, and the clock that interrupts them.
 //!
 //! **Invariant**: the engine that compiles and the engine that runs share every setting that code depends on; both come from
-//! [`settings`].
+//! [`settings`]. Whoever has a place finds room in the pool, whatever the component is made of.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -112,11 +112,12 @@ impl Machine {
     /// Room for `instances` at once, each with at most `memory_bytes` per memory.
     pub(crate) fn start(instances: u32, memory_bytes: u64) -> wasmtime::Result<Self> {
         let mut pool = PoolingAllocationConfig::new();
-        // Components are made of a few core modules, two tables and, but for adapters, one memory.
+        // As if every instance were of the largest component allowed, so that places alone decide who waits: core instances are a
+        // counter here, memories and tables address space that costs nothing until it is used.
         pool.total_component_instances(instances)
-            .total_core_instances(instances.saturating_mul(8))
-            .total_memories(instances.saturating_add(instances / 4).saturating_add(MAX_MEMORIES))
-            .total_tables(instances.saturating_mul(4).saturating_add(MAX_TABLES))
+            .total_core_instances(instances.saturating_mul(MAX_CORE_INSTANCES))
+            .total_memories(instances.saturating_mul(MAX_MEMORIES))
+            .total_tables(instances.saturating_mul(MAX_TABLES))
             .total_stacks(instances.saturating_add(4))
             .total_gc_heaps(1)
             .max_core_instances_per_component(MAX_CORE_INSTANCES)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef},
+    array::{Array, ArrayRef, AsArray},
     compute::concat,
     datatypes::DataType,
 };
@@ -137,7 +137,7 @@ impl Redactor {
     }
 
     /// Redacts a column of any type. The answer has as many rows; it is text, or of the type that [`RedactorRule::output_type`]
-    /// says. Nulls stay null.
+    /// says. Nulls stay null. Its values are within the rule's `output_mib` all together.
     ///
     /// # Errors
     /// Whatever the rule does wrong; [`PluginError::Busy`] when the pool stays full. Nothing of the column is in the error; the
@@ -145,7 +145,7 @@ impl Redactor {
     pub async fn redact(&mut self, values: &ArrayRef) -> Result<ArrayRef, PluginError> {
         if let Some(distinct) = Distinct::of(values, self.nanos_per_row) {
             let answers = self.ask(distinct.values()).await?;
-            return distinct.spread(&answers);
+            return distinct.spread(&answers, self.output_bytes())?.ok_or_else(|| self.too_much());
         }
         self.ask(values).await
     }
@@ -157,12 +157,28 @@ impl Redactor {
         if column.len() <= 1 || column.bytes() as u64 <= most {
             return self.call(&column).await;
         }
-        let mut answers = Vec::new();
+        let (mut answers, mut answered) = (Vec::new(), 0);
         for part in column.parts(usize::try_from(most).unwrap_or(usize::MAX)) {
-            answers.push(self.call(&part).await?);
+            let answer = self.call(&part).await?;
+            answered += payload_bytes(&answer);
+            if answered > self.output_bytes() {
+                return Err(self.too_much());
+            }
+            answers.push(answer);
         }
         let answers: Vec<&dyn Array> = answers.iter().map(AsRef::as_ref).collect();
         concat(&answers).map_err(|error| PluginError::host("joining a rule's answers", error))
+    }
+
+    /// Of one column's answer, however many calls it took.
+    fn output_bytes(&self) -> u64 {
+        self.rule.rule.options.limits.output_bytes
+    }
+
+    fn too_much(&self) -> PluginError {
+        let error = PluginError::OutputExceeded { plugin: self.plugin().clone(), limit_bytes: self.output_bytes() };
+        self.rule.rule.version.counters.failed(&error);
+        error
     }
 
     async fn call(&mut self, column: &Column) -> Result<ArrayRef, PluginError> {
@@ -198,6 +214,16 @@ impl Redactor {
     }
 }
 
+/// Bytes of values of variable length; others are no longer than what they stand for.
+fn payload_bytes(answer: &ArrayRef) -> u64 {
+    let offsets = match answer.data_type() {
+        DataType::Utf8 => answer.as_string::<i32>().value_offsets(),
+        DataType::Binary => answer.as_binary::<i32>().value_offsets(),
+        _ => return 0,
+    };
+    u64::from(offsets[offsets.len() - 1].abs_diff(offsets[0]))
+}
+
 /// An instance that has accepted its configuration.
 pub(crate) struct Opened {
     pub(crate) instance: Instance,
@@ -226,8 +252,8 @@ impl Opened {
         let (mut instance, exports) = rule.runtime.instantiate(&rule.loaded, id, rule.options.clone()).await?;
         let indices = rule.loaded.redactor.as_ref().ok_or_else(shape)?;
         let guest = indices.load(&mut instance.store, &exports).map_err(|_| shape())?;
-        let limit = instance.begin();
-        let answer = tokio::time::timeout(limit, guest.rule().call_open(&mut instance.store, &rule.config)).await;
+        let watch = instance.begin();
+        let answer = watch.over(guest.rule().call_open(&mut instance.store, &rule.config)).await;
         let resource = instance.end(answer)?.map_err(|said| rule.explain(said, "this configuration"))?;
         Ok(Self { instance, guest, resource })
     }
@@ -241,8 +267,8 @@ impl Opened {
 
     async fn try_call(&mut self, rule: &Rule, column: &Column) -> Result<ArrayRef, PluginError> {
         let Self { instance, guest, resource } = self;
-        let limit = instance.begin();
-        let call = tokio::time::timeout(limit, guest.rule().call_redact(&mut instance.store, *resource, column.as_param())).await;
+        let watch = instance.begin();
+        let call = watch.over(guest.rule().call_redact(&mut instance.store, *resource, column.as_param())).await;
         let answer = instance.end(call)?;
         let answer = answer.map_err(|said| rule.explain_call(said, &format!("columns of {}", kind_name(column.data_type()))))?;
         let asked = Asked { rows: column.len(), data_type: column.data_type(), nulls: column.nulls() };

@@ -5,6 +5,7 @@
 
 mod dry_run;
 mod folder;
+mod followers;
 mod install;
 mod record;
 mod report;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use lakehouse_catalog::{ComponentRef, Pin};
+use lakehouse_catalog::{Catalog, ComponentRef, Pin};
 use lakehouse_journal::{Draft, EventKind, Journal, Stamp};
 use lakehouse_storage::{Bucket, Meta};
 use lakehouse_types::{Clock, Digest, PluginName};
@@ -45,6 +46,8 @@ pub struct RegistryOptions {
     pub bucket: Bucket,
     pub meta: Meta,
     pub journal: Journal,
+    /// Whose rules an upload must not break; absent, none do.
+    pub catalog: Option<Arc<Catalog>>,
     pub clock: Arc<dyn Clock>,
     /// Where components run.
     pub cpu: Handle,
@@ -61,7 +64,8 @@ pub struct RegistryOptions {
 }
 
 impl RegistryOptions {
-    /// With this program as the compiler, the default ceilings, 256 instances, 5 s of queue and 64 MiB a component.
+    /// With this program as the compiler, no rules to ask, the default ceilings, 256 instances, 5 s of queue and 64 MiB a
+    /// component.
     ///
     /// # Errors
     /// When the program's own path is unknown.
@@ -77,6 +81,7 @@ impl RegistryOptions {
             bucket,
             meta,
             journal,
+            catalog: None,
             clock,
             cpu,
             cache_path,
@@ -99,6 +104,7 @@ impl std::fmt::Debug for RegistryOptions {
 pub struct Registry {
     meta: Meta,
     journal: Journal,
+    catalog: Option<Arc<Catalog>>,
     clock: Arc<dyn Clock>,
     runtime: Arc<Runtime>,
     store: Arc<ComponentStore>,
@@ -121,6 +127,7 @@ impl Registry {
             bucket,
             meta,
             journal,
+            catalog,
             clock,
             cpu,
             cache_path,
@@ -146,6 +153,7 @@ impl Registry {
         let registry = Arc::new(Self {
             meta,
             journal,
+            catalog,
             clock,
             runtime,
             store,
@@ -341,17 +349,18 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-/// A plugin for a snapshot, with the versions that are already known, so that code and counters survive.
+/// A plugin for a snapshot, with the versions that are already known, so that counters survive, and the code of the active one.
 fn plugin_of(record: PluginRecord, fresh: Option<Arc<Version>>, known: Vec<Arc<Version>>, store: &Arc<ComponentStore>) -> Plugin {
     let known: Vec<_> = known.into_iter().chain(fresh).collect();
     let versions = record
         .versions
         .iter()
         .map(|of| {
-            known.iter().find(|version| version.digest() == &of.digest).cloned().unwrap_or_else(|| {
+            let version = known.iter().find(|version| version.digest() == &of.digest).cloned().unwrap_or_else(|| {
                 let id = VersionedName { name: record.name.clone(), version: of.version.clone() };
                 Arc::new(Version::new(id, of.clone(), Arc::clone(store)))
-            })
+            });
+            version.holding(of.digest == record.active)
         })
         .collect();
     Plugin { record: Arc::new(record), versions }

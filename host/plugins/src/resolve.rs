@@ -9,7 +9,7 @@ use lakehouse_types::RuleName;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
-use crate::{Condition, Limits, MemoryMeter, PluginError, RedactorRule, Snapshot, rule::Rule, runtime::Options};
+use crate::{Condition, Limits, MemoryMeter, PluginError, RedactorRule, Snapshot, log::GuestLog, rule::Rule, runtime::Options};
 
 /// Resolves rule names for one request. Its rules are opened once and never shared with another request.
 pub struct Bindings {
@@ -83,12 +83,13 @@ impl Bindings {
         let version = self.snapshot.resolve(binding)?;
         let limits = Limits::of(binding, &self.snapshot.runtime.ceilings)?;
         let loaded = version.code().await?;
+        let log = GuestLog::discarded(version.counters.discarded_lines());
         Ok(Rule {
             runtime: Arc::clone(&self.snapshot.runtime),
             version,
             loaded,
             config: config.into(),
-            options: Options::request(limits, self.meter.clone()),
+            options: Options::request(limits, log, self.meter.clone()),
         })
     }
 }
@@ -100,7 +101,7 @@ impl std::fmt::Debug for Bindings {
 }
 
 /// The binding's config with the members of `overlay` over it.
-fn overlaid(binding: &RuleBinding, overlay: Option<&Value>) -> Result<String, PluginError> {
+pub(crate) fn overlaid(binding: &RuleBinding, overlay: Option<&Value>) -> Result<String, PluginError> {
     let shape = || PluginError::ConfigShape { rule: binding.name.clone() };
     let members = |value: &Value| -> Result<Map<String, Value>, PluginError> {
         match value {

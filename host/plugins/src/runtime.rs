@@ -19,6 +19,7 @@ use crate::{
     Ceilings, Limits, MemoryMeter, PluginError,
     error::VersionedName,
     instance::{Instance, Start},
+    log::GuestLog,
     machine::Machine,
     sandbox::{State, linker},
     wit::exports::lakehouse::plugin::{condition, redactor},
@@ -106,8 +107,8 @@ impl Runtime {
             Err(_) => self.queue(places, options.place).await?,
         };
         let long_calls = Arc::clone(&self.long_calls);
-        let Options { limits, keep_logs, meter, .. } = options;
-        let start = Start { limits, keep_logs, meter, permit, long_calls, beat: self.machine.beat() };
+        let Options { limits, log, meter, .. } = options;
+        let start = Start { limits, log, meter, permit, long_calls, beat: self.machine.beat() };
         Instance::start(&loaded.pre, plugin, self.pool, start).await
     }
 
@@ -119,6 +120,12 @@ impl Runtime {
         });
         let waited = tokio::time::timeout(self.queue_wait, Arc::clone(places).acquire_owned()).await;
         waited.ok().and_then(Result::ok).ok_or(PluginError::Busy { pool: self.pool })
+    }
+
+    /// Places that nobody holds, and turns that no long call has.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> (usize, usize) {
+        (self.places.available_permits(), self.long_calls.available_permits())
     }
 
     /// Whether requests wait for a place.
@@ -174,14 +181,14 @@ impl std::fmt::Debug for Runtime {
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) limits: Limits,
-    pub(crate) keep_logs: bool,
+    pub(crate) log: GuestLog,
     pub(crate) meter: Option<Arc<dyn MemoryMeter>>,
     pub(crate) place: Place,
 }
 
 impl Options {
-    pub(crate) fn request(limits: Limits, meter: Option<Arc<dyn MemoryMeter>>) -> Self {
-        Self { limits, keep_logs: false, meter, place: Place::Request }
+    pub(crate) fn request(limits: Limits, log: GuestLog, meter: Option<Arc<dyn MemoryMeter>>) -> Self {
+        Self { limits, log, meter, place: Place::Request }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     column::{Column, empty},
     condition::{self, Contexts},
     error::Check,
+    log::GuestLog,
     redactor,
     rule::Rule,
     runtime::{Options, Place, Runtime},
@@ -50,7 +51,8 @@ async fn check_kind(
 ) -> Result<(), PluginError> {
     let ceilings = runtime.ceilings;
     let limits = Limits { memory_bytes: ceilings.memory_bytes, deadline: DEADLINE.min(ceilings.deadline), ..Limits::default() };
-    let options = Options { limits, keep_logs: false, meter: None, place: Place::SelfTest };
+    let log = GuestLog::discarded(version.counters.discarded_lines());
+    let options = Options { limits, log, meter: None, place: Place::SelfTest };
     let loaded = version.code().await?;
     let mut wants = None;
     for config in configs {
@@ -78,6 +80,14 @@ async fn check_kind(
     let wants = wants.map(|said| said.as_str().to_owned()).unwrap_or_default();
     checks.push(Check::passed(kind.as_str(), format!("instantiated; needs a configuration ({wants}), so it was not called")));
     Ok(())
+}
+
+/// Opens the rule and asks it nothing.
+pub(crate) async fn open(rule: &Rule, kind: RuleKind) -> Result<(), PluginError> {
+    match kind {
+        RuleKind::Redactor => redactor::Opened::open(rule).await.map(drop),
+        RuleKind::Condition => condition::Opened::open(rule).await.map(drop),
+    }
 }
 
 async fn empty_redaction(rule: &Rule) -> Result<String, PluginError> {

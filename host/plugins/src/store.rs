@@ -1,4 +1,4 @@
-//! Components by content: bytes in the primary bucket, code in the cache.
+//! Components by content: bytes in the primary bucket, code in the cache and, while it is used, in memory.
 //!
 //! **Invariant**: an object's name is the SHA-256 of its bytes, and bytes are used only when they still have it.
 
@@ -17,6 +17,7 @@ use crate::{
     cache::CodeCache,
     error::Check,
     runtime::{Loaded, Runtime},
+    shelf::Shelf,
 };
 
 /// Where a component's bytes are.
@@ -34,11 +35,23 @@ pub(crate) struct ComponentStore {
     cache: CodeCache,
     compiler: Compiler,
     runtime: Arc<Runtime>,
+    shelf: Arc<Shelf<Loaded>>,
 }
 
 impl ComponentStore {
     pub(crate) fn new(bucket: Bucket, cache: CodeCache, compiler: Compiler, runtime: Arc<Runtime>) -> Self {
-        Self { bucket, cache, compiler, runtime }
+        Self { bucket, cache, compiler, runtime, shelf: Arc::new(Shelf::new()) }
+    }
+
+    /// The component's code, if it is in memory.
+    pub(crate) fn at_hand(&self, digest: &Digest) -> Option<Arc<Loaded>> {
+        self.shelf.get(digest)
+    }
+
+    /// How many components have their code in memory.
+    #[cfg(test)]
+    pub(crate) fn in_memory(&self) -> usize {
+        self.shelf.len()
     }
 
     /// Stores the bytes, durably when it returns. Storing them twice is the same as once.
@@ -50,6 +63,7 @@ impl ComponentStore {
     /// Drops the bytes and the code.
     pub(crate) async fn remove(&self, digest: &Digest) -> Result<(), PluginError> {
         self.cache.forget(digest);
+        self.shelf.forget(digest);
         match self.bucket.store().delete(&object(digest)).await {
             Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.bucket.error(error).into()),
@@ -71,7 +85,7 @@ impl ComponentStore {
         if found == *digest { Ok(bytes) } else { Err(damaged()) }
     }
 
-    /// The component's code, from the cache or compiled from the store.
+    /// The component's code, from memory, the cache, or compiled from the store.
     pub(crate) async fn load(&self, digest: &Digest) -> Result<Arc<Loaded>, PluginError> {
         if let Some(loaded) = self.cached(digest).await? {
             return Ok(loaded);
@@ -87,14 +101,14 @@ impl ComponentStore {
         }
         let code = self.compiler.compile(wasm).await?;
         let (cache, runtime, digest) = (self.cache.clone(), Arc::clone(&self.runtime), digest.clone());
+        let shelf = Arc::clone(&self.shelf);
         on_blocking(move || {
             if let Err(error) = cache.put(&digest, &code) {
                 tracing::warn!(component = %digest, %error, "compiled code cannot be cached");
             }
-            runtime.load(&code)
+            runtime.load(&code).map(|loaded| shelf.put(&digest, loaded, code.len()))
         })
         .await?
-        .map(Arc::new)
         .map_err(|error| {
             let check = Check::failed("link", crate::message::escape(&format!("{error:#}"), 500));
             PluginError::Refused { checks: vec![check] }
@@ -102,11 +116,15 @@ impl ComponentStore {
     }
 
     async fn cached(&self, digest: &Digest) -> Result<Option<Arc<Loaded>>, PluginError> {
+        if let Some(loaded) = self.at_hand(digest) {
+            return Ok(Some(loaded));
+        }
         let (cache, runtime, digest) = (self.cache.clone(), Arc::clone(&self.runtime), digest.clone());
+        let shelf = Arc::clone(&self.shelf);
         on_blocking(move || {
             let code = cache.get(&digest)?;
             match runtime.load(&code) {
-                Ok(loaded) => Some(Arc::new(loaded)),
+                Ok(loaded) => Some(shelf.put(&digest, loaded, code.len())),
                 Err(error) => {
                     tracing::warn!(component = %digest, %error, "cached code does not load; compiling it again");
                     None

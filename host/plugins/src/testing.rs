@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::array::{ArrayRef, AsArray, StringArray};
 use bytes::Bytes;
-use lakehouse_catalog::{RuleBinding, RuleKind};
+use lakehouse_catalog::{Catalog, RuleBinding, RuleKind};
 use lakehouse_journal::{Journal, Stamp};
 use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions};
 use lakehouse_types::{Actor, BucketName, Clock, PluginName, RequestId, RuleName, SystemClock};
@@ -20,6 +20,22 @@ pub(crate) fn name(text: &str) -> PluginName {
 
 pub(crate) fn rule(text: &str) -> RuleName {
     RuleName::new(text).unwrap()
+}
+
+/// The places of the pool that nobody holds, and the turns that no long call has.
+pub(crate) fn free(fixture: &Fixture) -> (usize, usize) {
+    fixture.registry.snapshot().runtime.free()
+}
+
+/// Waits for `is` to hold.
+pub(crate) async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if is() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never: {what}");
 }
 
 /// The bytes of a component that `make components` built.
@@ -38,6 +54,12 @@ pub(crate) fn wat(text: &str) -> Bytes {
 /// [`HONEST`] has all but the last.
 pub(crate) fn redactor_wat(core: &str) -> Bytes {
     wat(&REDACTOR.replace("CORE", core))
+}
+
+/// A redactor with more beside its module: `more` is written at the component's own level.
+pub(crate) fn redactor_wat_beside(core: &str, more: &str) -> Bytes {
+    let place = "  (alias core export $i \"memory\"";
+    wat(&REDACTOR.replace("CORE", core).replacen(place, &format!("{more}\n{place}"), 1))
 }
 
 /// `open` that accepts anything, and an allocator that never frees.
@@ -137,6 +159,7 @@ const REDACTOR: &str = r#"(component
 pub(crate) struct Fixture {
     pub(crate) registry: Arc<Registry>,
     pub(crate) journal: Journal,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) meta: Meta,
     pub(crate) data: TempDir,
 }
@@ -161,13 +184,17 @@ impl Fixture {
         let meta = Meta::open(&buckets.primary(), MetaOptions::default()).await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let journal = Journal::open(meta.clone(), Arc::clone(&clock)).await.unwrap();
+        let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), Arc::clone(&clock)).await.unwrap());
         let mut options = RegistryOptions {
             bucket: buckets.primary(),
             meta: meta.clone(),
             journal: journal.clone(),
+            catalog: Some(Arc::clone(&catalog)),
             clock,
             cpu: Handle::current(),
-            cache_path: std::env::temp_dir().join("lakehouse-plugins-test-cache"),
+            // Shared by test runs, not by users: a folder of somebody else's is refused.
+            cache_path: std::env::temp_dir()
+                .join(format!("lakehouse-plugins-test-cache-{}", rustix::process::geteuid().as_raw())),
             compiler: Compiler::in_process(),
             ceilings: crate::Ceilings::default(),
             pool: 64,
@@ -176,13 +203,13 @@ impl Fixture {
         };
         change(&mut options);
         let registry = Registry::open(options).await.unwrap();
-        Self { registry, journal, meta, data }
+        Self { registry, journal, catalog, meta, data }
     }
 
     /// Closes everything and opens it again.
     pub(crate) async fn restart(self) -> Self {
-        let Self { registry, journal, meta, data } = self;
-        drop((registry, journal));
+        let Self { registry, journal, catalog, meta, data } = self;
+        drop((registry, journal, catalog));
         meta.close().await.unwrap();
         drop(meta);
         Self::open(data, |_| {}).await

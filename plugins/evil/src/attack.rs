@@ -17,7 +17,13 @@ const PAGE_BYTES: usize = 1 << 16;
 pub(crate) fn run(evil: &Evil, first_value: &str) -> Result<(), types::Error> {
     match evil.attack {
         Attack::Loop => endless(),
-        Attack::Sleep => std::thread::sleep(std::time::Duration::from_secs(3600)),
+        Attack::Sleep => sleep(),
+        Attack::Spin => spin(evil.spin_millions),
+        Attack::SpinThenSleep => {
+            spin(evil.spin_millions);
+            log::info("falling asleep");
+            sleep();
+        }
         Attack::Memory => memory(),
         Attack::MemoryGrow => memory_grow(),
         Attack::Recursion => {
@@ -40,6 +46,10 @@ pub(crate) fn run(evil: &Evil, first_value: &str) -> Result<(), types::Error> {
 pub(crate) fn at_open(evil: &Evil) -> Result<(), types::Error> {
     match evil.attack {
         Attack::LoopInOpen => endless(),
+        Attack::LogThenRefuse => {
+            log::info("about to refuse");
+            Err(types::Error::InvalidConfig("told to refuse".into()))
+        }
         Attack::ControlCharsInOpen => Err(types::Error::InvalidConfig(control_characters("no value"))),
         _ => Ok(()),
     }
@@ -50,6 +60,16 @@ pub(crate) fn endless() -> ! {
     loop {
         turns = black_box(turns.wrapping_add(1));
     }
+}
+
+fn spin(millions: u32) {
+    for turn in 0..u64::from(millions) * 1_000_000 {
+        black_box(turn);
+    }
+}
+
+fn sleep() {
+    std::thread::sleep(std::time::Duration::from_secs(3600));
 }
 
 pub(crate) fn huge(size_mib: u32, of: char) -> String {

@@ -16,6 +16,9 @@ pub(crate) struct Evil {
     /// The size of what is huge.
     #[config(default = 32)]
     pub(crate) size_mib: u32,
+    /// How long what spins for a while spins: millions of turns, of about a nanosecond each.
+    #[config(default = 300)]
+    pub(crate) spin_millions: u32,
 }
 
 /// Attacks of both kinds unless one is named.
@@ -31,6 +34,12 @@ pub(crate) enum Attack {
     LoopInDrop,
     /// Sleeps for an hour in a host call, where no instruction is executed.
     Sleep,
+    /// Spins for a while, then answers honestly: a long call, and no crime.
+    Spin,
+    /// Spins until it counts as a long call, logs a line, then sleeps for an hour in a host call.
+    SpinThenSleep,
+    /// Logs a line in `open`, then refuses its configuration; the trigger is not looked at.
+    LogThenRefuse,
     /// Allocates and touches memory until it is refused, and traps then.
     Memory,
     /// Grows its memory until it is refused and answers honestly then.
@@ -73,6 +82,9 @@ pub(crate) enum Attack {
     BadBoolean,
     /// An answer of `size_mib` (redactor: one value; condition: one reason).
     HugeOutput,
+    /// Answers every value that holds the trigger with `size_mib` of text: little for one value, and much for a value that stands
+    /// in many rows (redactor).
+    LongAnswers,
     /// A list whose length goes far beyond the memory.
     WildPointer,
     /// Many answers that share one buffer of `size_mib`, so that lifting them needs far more than the memory (condition).
@@ -99,6 +111,11 @@ impl Evil {
     pub(crate) fn open(config: &str) -> Result<Self, types::Error> {
         let value: Value = config.parse().map_err(|_| types::Error::InvalidConfig("not JSON".into()))?;
         Self::from_value(value).map_err(|error| Error::from(error).into())
+    }
+
+    /// Whether this very value is meant.
+    pub(crate) fn is_meant(&self, value: &[u8]) -> bool {
+        self.is_triggered_by(value, 1)
     }
 
     pub(crate) fn is_triggered_by(&self, data: &[u8], rows: usize) -> bool {

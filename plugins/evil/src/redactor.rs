@@ -93,11 +93,27 @@ impl Liar {
                 offsets.push(i32::try_from(data.len()).unwrap_or(i32::MAX));
                 text(Varlen { offsets, data }, input.validity)
             }
+            Attack::LongAnswers => self.long_answers(&input),
             Attack::WildPointer => with_varlen(answer, |varlen| varlen.data = wild()),
             Attack::RememberState => remember(rows, input),
             Attack::Nondeterministic => repeated(rows, &format!("call {}", self.calls.get()), input.validity),
             _ => answer,
         }
+    }
+}
+
+impl Liar {
+    fn long_answers(&self, input: &Column) -> Column {
+        let Values::Text(values) = &input.values else { return honest(rows(&input.values), input.validity.clone()) };
+        let long = attack::huge(self.evil.size_mib, 'l');
+        let (mut offsets, mut data) = (vec![0], Vec::new());
+        for bounds in values.offsets.windows(2) {
+            let place = |at: i32| usize::try_from(at).unwrap_or_default();
+            let is_meant = self.evil.is_meant(&values.data[place(bounds[0])..place(bounds[1])]);
+            data.extend_from_slice(if is_meant { long.as_bytes() } else { b"[evil]" });
+            offsets.push(i32::try_from(data.len()).unwrap_or(i32::MAX));
+        }
+        text(Varlen { offsets, data }, input.validity.clone())
     }
 }
 

@@ -2,15 +2,21 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, BinaryViewArray, BooleanArray, Date64Array, Decimal128Array, DictionaryArray, Float32Array, Int8Array,
-        Int32Array, LargeStringArray, ListArray, StringArray, StringViewArray, TimestampNanosecondArray, UInt64Array,
+        Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Date64Array, Decimal128Array, DictionaryArray, Float32Array,
+        Int8Array, Int32Array, LargeStringArray, ListArray, RunArray, StringArray, StringViewArray, TimestampNanosecondArray,
+        UInt64Array,
     },
     buffer::{NullBuffer, OffsetBuffer},
-    datatypes::{DataType, Int32Type, TimeUnit},
+    compute::cast,
+    datatypes::{DataType, Int8Type, Int32Type, TimeUnit},
 };
+use serde_json::json;
 
 use super::{Column, called_as};
-use crate::wit::lakehouse::plugin::types::ValuesParam;
+use crate::{
+    testing::{Fixture, read},
+    wit::lakehouse::plugin::types::ValuesParam,
+};
 
 fn text_of(column: &Column) -> (Vec<i32>, String) {
     match column.as_param().values {
@@ -66,6 +72,24 @@ fn other_types_widen_or_become_text() {
     assert!(matches!(int.as_param().values, ValuesParam::Int64(&[-1, 2])));
     let float = Column::of(&shared(Float32Array::from(vec![0.5]))).unwrap();
     assert!(matches!(float.as_param().values, ValuesParam::Float64(values) if *values == [0.5]));
+    for (narrow, shown) in
+        [(0.1_f32, 0.1), (-1.5, -1.5), (123_456_792.0, 123_456_790.0), (1e30, 1e30), (f32::MIN_POSITIVE, 1.175_494_4e-38)]
+    {
+        let float = Column::of(&shared(Float32Array::from(vec![Some(narrow), None]))).unwrap();
+        assert!(matches!(float.as_param().values, ValuesParam::Float64(values) if *values == [shown, 0.0]), "{narrow}");
+    }
+    let special = Column::of(&shared(Float32Array::from(vec![f32::NAN, f32::NEG_INFINITY, -0.0]))).unwrap();
+    let ValuesParam::Float64(values) = special.as_param().values else { panic!("not numbers") };
+    assert!(values[0].is_nan() && values[1] == f64::NEG_INFINITY && values[2].is_sign_negative());
+    let runs = RunArray::try_new(&Int32Array::from(vec![2]), &Float32Array::from(vec![0.1])).unwrap();
+    assert!(
+        matches!(Column::of(&shared(runs)).unwrap().as_param().values, ValuesParam::Float64(values) if *values == [0.1, 0.1])
+    );
+    let half = cast(&shared(Float32Array::from(vec![0.1])), &DataType::Float16).unwrap();
+    let shown = cast(&half, &DataType::Utf8).unwrap();
+    let column = Column::of(&half).unwrap();
+    let ValuesParam::Float64(values) = column.as_param().values else { panic!("not numbers") };
+    assert_eq!(values[0].to_string(), shown.as_string::<i32>().value(0));
     let nanos = Column::of(&shared(TimestampNanosecondArray::from(vec![1_500]).with_timezone("UTC"))).unwrap();
     assert!(matches!(nanos.as_param().values, ValuesParam::TimestampMicros(&[1])));
     assert_eq!(*nanos.data_type(), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())));
@@ -102,4 +126,19 @@ fn a_column_of_any_type_is_called_as_its_own_kind() {
         let column = Column::of(&nulls).unwrap();
         assert_eq!((column.len(), column.nulls().map(NullBuffer::null_count)), (3, Some(3)), "{given}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrow_number_is_hashed_as_it_is_written() {
+    let fixture = Fixture::with(&["redact-hash"]).await;
+    let mut hash = fixture.redactor("redact-hash", json!({})).await.unwrap();
+    let numbers = [0.1, -1.5, 7.0, 1e-5, 123_456_790.0, 8e12, f32::NAN, f32::INFINITY];
+    let narrow: ArrayRef = Arc::new(numbers.into_iter().map(Some).chain([None]).collect::<Float32Array>());
+    let hashed = read(&hash.redact(&narrow).await.unwrap());
+    assert_eq!(hashed[0].as_deref(), Some("14be4b45f18e0d8c67b4f719b5144eee88497e413709d11d85b096d8e2346310"), "sha256 of 0.1");
+    let written = cast(&narrow, &DataType::Utf8).unwrap();
+    assert_eq!(hashed, read(&hash.redact(&written).await.unwrap()), "{:?}", read(&written));
+
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int8Type>::new(Int8Array::from(vec![0, 0]), narrow.slice(0, 1)));
+    assert_eq!(read(&hash.redact(&dictionary).await.unwrap()), [hashed[0].clone(), hashed[0].clone()]);
 }

@@ -1,7 +1,7 @@
 //! A rule tried on sample rows of the caller's own.
 //!
 //! **Invariant**: nothing is stored, and nothing is hidden: the caller gave every value that the component saw, so its words and
-//! logs are returned.
+//! logs are returned, whether it could be opened or not. What requests are counted by is left alone.
 
 use std::{sync::Arc, time::Instant};
 
@@ -17,11 +17,12 @@ use serde_json::{Value, json};
 
 use super::Registry;
 use crate::{
-    Limits, PluginError, Verdict,
+    Ceilings, Limits, PluginError, Verdict,
     column::Column,
     condition::{self, Contexts},
     error::VersionedName,
     instance::Instance,
+    log::GuestLog,
     redactor,
     rule::Rule,
     runtime::{Options, Place},
@@ -38,7 +39,7 @@ pub struct DryRun {
     /// `1.2` or `sha256:…`; the active version when absent.
     pub version: Option<String>,
     pub input: DryRunInput,
-    /// The default limits when absent; ceilings hold.
+    /// The default limits, as far as the ceilings allow, when absent; one above its ceiling is refused.
     pub limits: Option<Limits>,
 }
 
@@ -110,38 +111,43 @@ impl Registry {
         if !version.record.kinds.contains(&kind) {
             return Err(invalid(&format!("`{}` is no {kind}", version.id)));
         }
-        let limits = capped(limits.unwrap_or_default(), self.runtime.ceilings);
+        let limits = match limits {
+            Some(asked) => within(asked, &self.runtime.ceilings)?,
+            None => Limits::default().capped(&self.runtime.ceilings),
+        };
         let rule = Rule {
             runtime: Arc::clone(&self.runtime),
-            version: Arc::clone(version),
+            version: version.uncounted(),
             loaded: version.code().await?,
             config: config.into(),
-            options: Options { limits, keep_logs: true, meter: None, place: Place::Request },
+            options: Options { limits, log: GuestLog::kept(limits.log_bytes), meter: None, place: Place::Request },
         };
         let running = rule.clone();
-        match input {
+        let outcome = match input {
             DryRunInput::Values(values) => {
                 let values = array_of(&values)?;
                 rule.on_cpu(async move { redaction(&running, &values).await }).await
             }
             DryRunInput::Contexts(contexts) => rule.on_cpu(async move { evaluation(&running, &contexts).await }).await,
-        }
+        };
+        version.counters.tried(&outcome);
+        outcome
     }
 }
 
 async fn redaction(rule: &Rule, values: &ArrayRef) -> Result<DryRunReport, PluginError> {
     let begun = Instant::now();
-    let mut opened = redactor::Opened::open(rule).await.map_err(|error| failed(rule, error, None))?;
+    let mut opened = redactor::Opened::open(rule).await.map_err(|error| failed(rule, error))?;
     let answer = opened.call(rule, &Column::of(values)?).await;
-    let answer = answer.map_err(|error| failed(rule, error, Some(&opened.instance)))?;
+    let answer = answer.map_err(|error| failed(rule, error))?;
     Ok(report(rule, json_values(&answer)?, begun, &opened.instance))
 }
 
 async fn evaluation(rule: &Rule, contexts: &[Value]) -> Result<DryRunReport, PluginError> {
     let begun = Instant::now();
-    let mut opened = condition::Opened::open(rule).await.map_err(|error| failed(rule, error, None))?;
+    let mut opened = condition::Opened::open(rule).await.map_err(|error| failed(rule, error))?;
     let answer = opened.call(rule, &Contexts::of(contexts)?).await;
-    let verdicts = answer.map_err(|error| failed(rule, error, Some(&opened.instance)))?;
+    let verdicts = answer.map_err(|error| failed(rule, error))?;
     let outputs = verdicts.into_iter().map(|verdict| match verdict {
         Verdict::Holds => json!({ "holds": true }),
         Verdict::Fails(why) => json!({ "holds": false, "why": why }),
@@ -150,7 +156,7 @@ async fn evaluation(rule: &Rule, contexts: &[Value]) -> Result<DryRunReport, Plu
 }
 
 fn report(rule: &Rule, outputs: Vec<Value>, begun: Instant, instance: &Instance) -> DryRunReport {
-    let (logs, logs_dropped) = instance.log().take();
+    let (logs, logs_dropped) = rule.options.log.take();
     DryRunReport {
         plugin: rule.plugin(),
         outputs,
@@ -161,20 +167,18 @@ fn report(rule: &Rule, outputs: Vec<Value>, begun: Instant, instance: &Instance)
     }
 }
 
-fn failed(rule: &Rule, error: PluginError, instance: Option<&Instance>) -> PluginError {
+fn failed(rule: &Rule, error: PluginError) -> PluginError {
     if error.plugin().is_none() {
         return error;
     }
-    let logs = instance.map(|instance| instance.log().take().0).unwrap_or_default();
-    PluginError::DryRun { plugin: rule.plugin(), source: Box::new(error), logs }
+    PluginError::DryRun { plugin: rule.plugin(), source: Box::new(error), logs: rule.options.log.take().0 }
 }
 
-fn capped(asked: Limits, ceilings: crate::Ceilings) -> Limits {
-    Limits {
-        memory_bytes: asked.memory_bytes.min(ceilings.memory_bytes),
-        deadline: asked.deadline.min(ceilings.deadline),
-        output_bytes: asked.output_bytes.min(ceilings.output_bytes),
-        log_bytes: asked.log_bytes.min(ceilings.log_bytes),
+/// The limits that were asked for, if every one is within its ceiling.
+fn within(asked: Limits, ceilings: &Ceilings) -> Result<Limits, PluginError> {
+    match asked.above(ceilings) {
+        None => Ok(asked),
+        Some(limit) => Err(PluginError::InvalidDryRun(format!("`{limit}` is above what the server allows"))),
     }
 }
 
@@ -217,3 +221,6 @@ fn json_values(array: &ArrayRef) -> Result<Vec<Value>, PluginError> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,8 +121,9 @@ impl Registry {
 
     async fn try_take(self: &Arc<Self>, path: &Path, look: Look) -> Result<Option<super::PushReport>, PluginError> {
         if look.bytes > self.max_component_bytes as u64 {
+            // Not read, so that nobody knows its digest.
             let detail = format!("{} bytes; {} are allowed", look.bytes, self.max_component_bytes);
-            return Err(PluginError::Refused { checks: vec![Check::failed("size", detail)] });
+            return Err(self.refuse_file(path, Check::failed("size", detail)).await);
         }
         let reading = path.to_owned();
         let wasm = on_blocking(move || std::fs::read(reading))
@@ -132,7 +133,7 @@ impl Registry {
     }
 }
 
-fn display_name(path: &Path) -> String {
+pub(super) fn display_name(path: &Path) -> String {
     escape(&path.file_name().unwrap_or_default().to_string_lossy(), 255)
 }
 

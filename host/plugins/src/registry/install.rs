@@ -1,9 +1,9 @@
 //! How a component becomes a version.
 //!
-//! **Invariant**: nothing is stored, and nothing that serves is touched, before the component is compiled and has passed its
-//! self-test.
+//! **Invariant**: nothing is stored, and nothing that serves is touched, before the component is compiled, has passed its
+//! self-test, and every rule that follows the plugin opens on it. What an upload or a file was refused for is journaled.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use lakehouse_journal::{Draft, EventKind, Stamp};
@@ -25,6 +25,9 @@ const MAX_VERSIONS: usize = 1000;
 /// Plugins of one server.
 const MAX_PLUGINS: usize = 1000;
 
+/// Who installs what is dropped into the watched folder.
+const FOLDER: &str = "plugin-folder";
+
 /// A component that has been read.
 struct Candidate {
     digest: Digest,
@@ -38,9 +41,17 @@ impl Registry {
     /// # Errors
     /// [`PluginError::Refused`] with the checks that failed; the old version stays in force.
     pub async fn push(self: &Arc<Self>, by: &Stamp, name: &PluginName, wasm: Bytes) -> Result<PushReport, PluginError> {
-        let candidate = self.read(wasm).await?;
-        check_name(&candidate.manifest, name)?;
-        self.install(by, Origin::Upload, name.clone(), candidate).await
+        let pushed = async {
+            let candidate = self.read(wasm.clone()).await?;
+            check_name(&candidate.manifest, name)?;
+            self.install(by, Origin::Upload, name.clone(), candidate).await
+        };
+        let outcome = pushed.await;
+        if let Err(PluginError::Refused { checks }) = &outcome {
+            let digest = digest_in_background(wasm).await.ok();
+            self.journal_refusal(by, name.as_str(), Origin::Upload, digest, checks).await;
+        }
+        outcome
     }
 
     /// Installs the components of the distribution that were never installed here. Writes no journal events. A newer shipped
@@ -87,10 +98,35 @@ impl Registry {
         if self.is_known(&digest) {
             return Ok(None);
         }
-        let candidate = self.read(wasm).await?;
-        let name = name_of(&candidate.manifest, file)?;
-        let by = self.system_stamp("plugin-folder");
-        self.install(&by, Origin::Folder, name, candidate).await.map(Some)
+        let by = self.system_stamp(FOLDER);
+        let installed = async {
+            let candidate = self.read(wasm).await?;
+            let name = name_of(&candidate.manifest, file)?;
+            self.install(&by, Origin::Folder, name, candidate).await.map(Some)
+        };
+        let outcome = installed.await;
+        if let Err(PluginError::Refused { checks }) = &outcome {
+            self.journal_refusal(&by, &super::folder::display_name(file), Origin::Folder, Some(digest), checks).await;
+        }
+        outcome
+    }
+
+    /// Refuses a file that was not read.
+    pub(super) async fn refuse_file(&self, file: &Path, check: Check) -> PluginError {
+        let (by, checks) = (self.system_stamp(FOLDER), vec![check]);
+        self.journal_refusal(&by, &super::folder::display_name(file), Origin::Folder, None, &checks).await;
+        PluginError::Refused { checks }
+    }
+
+    /// Tells what was refused, and for which checks; a flood of it does not grow the journal. A journal that fails changes nothing
+    /// about the refusal.
+    async fn journal_refusal(&self, by: &Stamp, subject: &str, origin: Origin, digest: Option<Digest>, checks: &[Check]) {
+        let failed: BTreeSet<&str> = checks.iter().filter(|check| !check.ok).map(|check| check.check).collect();
+        let details = json!({ "digest": digest, "origin": origin, "failed": failed });
+        let draft = Draft::new(EventKind::PluginPush, subject).details(details);
+        if let Err(error) = self.journal.refuse(by, draft).await {
+            tracing::warn!(%error, "a refused component could not be journaled");
+        }
     }
 
     fn system_stamp(&self, actor: &'static str) -> Stamp {
@@ -151,6 +187,8 @@ impl Registry {
         let trial = Arc::new(Version::new(id, record.clone(), Arc::clone(&self.store)).with_code(Arc::clone(&loaded)));
         let passed = selftest::run(&self.runtime, &trial).await.map_err(|error| with_checks(&checks, error))?;
         checks.extend(passed);
+        let asked = self.ask_followers(&name, origin, &trial).await.map_err(|error| with_checks(&checks, error))?;
+        checks.extend(asked);
 
         let (this, by) = (Arc::clone(self), by.clone());
         detached(async move {

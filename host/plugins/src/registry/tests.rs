@@ -1,14 +1,16 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lakehouse_catalog::RuleKind;
-use lakehouse_journal::Filter;
+use lakehouse_journal::{EventKind, Filter, Outcome};
 use lakehouse_types::{Code, Fault};
 use serde_json::json;
 
 use super::{DryRun, DryRunInput, Origin, PushState};
 use crate::{
     PluginError, Verdict,
-    testing::{Fixture, HONEST, REALLOC, REDACT, REDACT_TO_NULL, component, name, read, redactor_wat, rule, stamp, texts},
+    testing::{
+        Fixture, HONEST, REALLOC, REDACT, REDACT_TO_NULL, component, eventually, name, read, redactor_wat, rule, stamp, texts,
+    },
 };
 
 fn old() -> bytes::Bytes {
@@ -147,7 +149,7 @@ async fn deleting_removes_the_bytes_that_nobody_shares() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_change_is_one_journal_event() {
+async fn every_change_is_one_journal_event_and_a_flood_of_refusals_a_few() {
     let fixture = Fixture::start().await;
     let plain = name("plain");
     fixture.push_bytes("plain", old()).await.unwrap();
@@ -156,9 +158,23 @@ async fn every_change_is_one_journal_event() {
     fixture.registry.disable(&stamp(), &plain).await.unwrap();
     fixture.registry.disable(&stamp(), &plain).await.unwrap();
     fixture.registry.enable(&stamp(), &plain).await.unwrap();
-    let _ = fixture.push_bytes("plain", bytes::Bytes::from_static(b"junk")).await;
+    let junk = bytes::Bytes::from_static(b"junk");
+    let digest = crate::store::digest_of(&junk);
+    for _ in 0..50 {
+        assert!(fixture.push_bytes("plain", junk.clone()).await.is_err());
+    }
     fixture.registry.delete(&stamp(), &plain).await.unwrap();
+    fixture.journal.flush().await.unwrap();
     let events = fixture.journal.events(&Filter::default(), None, 100).await.unwrap().events;
+    let (refused, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| event.outcome == Outcome::Refused);
+    // The first at once, the others together; two minutes may be touched.
+    let counts: Vec<u64> = refused.iter().map(|event| event.details["count"].as_u64().unwrap()).collect();
+    assert!((2..=4).contains(&counts.len()) && counts.iter().sum::<u64>() == 50, "{counts:?}");
+    for event in &refused {
+        assert_eq!((event.kind, event.subject.as_str(), event.actor.as_str()), (EventKind::PluginPush, "plain", "tester"));
+        let told = &event.details["refusals"][0];
+        assert_eq!((&told["digest"], &told["failed"]), (&json!(digest), &json!(["component"])), "{told}");
+    }
     let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
     let expected = ["plugin_push", "plugin_push", "plugin_rollback", "plugin_disable", "plugin_enable", "plugin_delete"];
     let (mut sorted, mut wanted) = (kinds.clone(), expected.to_vec());
@@ -197,17 +213,6 @@ async fn shipped_components_are_installed_once_and_without_events() {
     assert!(fixture.registry.install_shipped(shipped.path()).await.unwrap().is_empty());
 }
 
-/// Waits for `is` to hold, as the folder is polled.
-async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..200 {
-        if is() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("never: {what}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_dropped_into_the_folder_is_in_force_and_a_bad_one_is_reported() {
     let fixture = Fixture::start().await;
@@ -230,10 +235,11 @@ async fn a_file_dropped_into_the_folder_is_in_force_and_a_bad_one_is_reported() 
     eventually("the report is gone with its file", || fixture.registry.list().failures.is_empty()).await;
     drop(watch);
 
-    // The file in the folder is the version that was rolled back: it stays so.
+    // The file in the folder is the version that was rolled back: it stays so, though a file that came later is taken.
     let fixture = fixture.restart().await;
     let watch = fixture.registry.watch_folder(folder.path().to_owned());
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    std::fs::write(folder.path().join("zz-later.wasm"), redactor_wat(&[HONEST, REALLOC, REDACT, "(func)"].concat())).unwrap();
+    eventually("the later file is installed", || fixture.registry.list().plugins.len() == 2).await;
     assert_eq!(nulls(&fixture, "plain").await, 0);
     drop(watch);
 }
@@ -244,9 +250,11 @@ async fn a_file_that_still_grows_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let watch = fixture.registry.watch_folder(folder.path().to_owned());
     let (whole, file) = (old(), folder.path().join("plain.wasm"));
-    for length in [whole.len() / 4, whole.len() / 2, whole.len() - 1, whole.len()] {
+    // For three times as long as a file must be still, and never still for a tenth of that.
+    for step in 1..=30 {
+        let length = whole.len() * step / 30;
         std::fs::write(&file, &whole[..length]).unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(fixture.registry.list().failures.is_empty(), "{length} bytes were taken");
     }
     eventually("the whole file is installed", || fixture.registry.list().plugins.len() == 1).await;
@@ -271,7 +279,7 @@ async fn damaged_code_is_compiled_again_and_damaged_bytes_are_told() {
     spoil(&cached);
     let data = fixture.data;
     drop(fixture.registry);
-    drop(fixture.journal);
+    drop((fixture.journal, fixture.catalog));
     let reopen = |data| Fixture::open(data, |options| options.cache_path = path.clone());
     fixture.meta.close().await.unwrap();
     let fixture = reopen(data).await;
@@ -281,7 +289,7 @@ async fn damaged_code_is_compiled_again_and_damaged_bytes_are_told() {
     spoil(&cached);
     let data = fixture.data;
     drop(fixture.registry);
-    drop(fixture.journal);
+    drop((fixture.journal, fixture.catalog));
     fixture.meta.close().await.unwrap();
     let fixture = reopen(data).await;
     let error = fixture.redactor("plain", json!({})).await.unwrap_err();
@@ -318,6 +326,26 @@ async fn a_dry_run_shows_everything_and_stores_nothing() {
     }
     assert_eq!(run("redact-mask", json!([]), values).await.unwrap_err().code(), Code::InvalidBody);
     assert_eq!(fixture.journal.stats().total_events_created, events);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_is_not_in_force_does_not_stay_in_memory() {
+    let fixture = Fixture::start().await;
+    let in_memory = || fixture.registry.store.in_memory();
+    let versions = 40;
+    for n in 0..versions {
+        let wasm = redactor_wat(&[HONEST, REALLOC, REDACT, &"(func)".repeat(n + 1)].concat());
+        fixture.push_bytes("plain", wasm).await.unwrap();
+    }
+    assert!(in_memory() < versions / 2, "{} of {versions}", in_memory());
+    for version in 1..=versions {
+        assert_eq!(nulls(&fixture, &format!("plain@{version}")).await, 0, "still there to be pinned");
+    }
+    assert!(in_memory() < versions / 2, "{} of {versions}", in_memory());
+    // The active one stays whatever is used beside it.
+    let active =
+        fixture.registry.version(&name("plain"), &fixture.registry.show(&name("plain")).unwrap().summary.digest).unwrap();
+    assert!(Arc::ptr_eq(&active.code().await.unwrap(), &active.code().await.unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

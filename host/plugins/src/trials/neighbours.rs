@@ -8,13 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lakehouse_catalog::RuleKind;
+use lakehouse_catalog::{RuleBinding, RuleKind};
 use serde_json::json;
 
 use super::{attack, evil};
 use crate::{
     PluginError,
-    testing::{Fixture, HONEST, REALLOC, REDACT, REDACT_TO_NULL, name, read, redactor_wat, rule, stamp, texts},
+    testing::{
+        Fixture, HONEST, REALLOC, REDACT, REDACT_TO_NULL, eventually, free, name, read, redactor_wat, redactor_wat_beside, rule,
+        stamp, texts,
+    },
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,10 +38,47 @@ async fn looping_guests_hold_no_core_from_their_neighbours() {
         longest = longest.max(begun.elapsed());
         calls += 1;
     }
-    // Four guests on two cores: each gives way at every tick.
-    assert!(calls > 10 && longest < Duration::from_millis(150), "{calls} calls, the longest {longest:?}");
+    // Four guests on two cores, each with a second: who does not give way at every tick holds one of them as long.
+    assert!(calls > 10 && longest < Duration::from_secs(1), "{calls} calls, the longest {longest:?}");
     for ended in loops {
         assert!(matches!(ended.await.unwrap(), PluginError::DeadlineExceeded { .. }));
+    }
+}
+
+/// A guest that has spun for long enough to need turns, and sleeps in the host from then on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_call_that_falls_asleep_leaves_its_turn_to_others() {
+    let fixture = Fixture::with(&["evil"]).await;
+    // Far more than the test takes: it ends when the honest call does.
+    let patient = |binding: &mut RuleBinding| binding.limits.deadline_ms = 30_000;
+    let boom = texts(&[Some("BOOM")]);
+    let mut sleeper = fixture.limited_redactor("evil", attack("spin-then-sleep"), patient).await.unwrap();
+    let column = boom.clone();
+    let asleep = tokio::spawn(async move { sleeper.redact(&column).await });
+    let lines = || fixture.registry.show(&name("evil")).unwrap().all[0].stats.log_lines_discarded;
+    eventually("it falls asleep", || lines() == 1).await;
+
+    let mut honest = fixture.limited_redactor("evil", attack("spin"), patient).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(25), honest.redact(&boom)).await;
+    let answer = answer.expect("the sleeper holds the one turn that two threads have").unwrap();
+    assert_eq!(read(&answer), [Some("[evil]".to_owned())]);
+    assert!(!asleep.is_finished());
+    assert_eq!(free(&fixture).1, 1, "a sleeping guest has no turn");
+    asleep.abort();
+}
+
+/// T-41: what a component is made of decides nothing about who finds a place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pool_of_components_in_many_pieces_has_room_for_all() {
+    let fixture = Fixture::open(tempfile::tempdir().unwrap(), |options| options.pool = 48).await;
+    let many = format!("(core module $p (table 1 funcref)) {}", "(core instance (instantiate $p))".repeat(18));
+    let memories = "(core module $p (memory 1)) (core instance (instantiate $p))".to_owned();
+    for (name, more) in [("pieces", many), ("memories", memories)] {
+        fixture.push_bytes(name, redactor_wat_beside(&[HONEST, REALLOC, REDACT].concat(), &more)).await.unwrap();
+        let all = futures::future::join_all((0..48).map(|_| fixture.redactor(name, json!({})))).await;
+        let refused: Vec<_> = all.iter().filter_map(|opened| opened.as_ref().err()).collect();
+        assert!(refused.is_empty(), "{name}: {} of 48 were refused: {}", refused.len(), refused[0]);
+        assert_eq!(free(&fixture).0, 0, "all of them are alive");
     }
 }
 
