@@ -1,12 +1,21 @@
-//! Memory that DataFusion does not count: what windows keep, what unnesting multiplies, what components allocate.
+//! Memory that DataFusion does not count: what windows keep, what unnesting and joins multiply, what components allocate.
 //!
 //! **Invariant**: it is taken from the pool that all queries share before it is used, and given back when the query ends; a query
 //! that gets no more ends with the memory problem.
 //!
 //! Read in DataFusion 55: `WindowAggStream` keeps all rows until the last, `BoundedWindowAggStream` those of a partition where a
-//! frame reaches back without end, `UnnestStream` builds at least one whole row of input at a time. None of them reserves anything.
+//! frame reaches back without end, `UnnestStream` builds at least one whole row of input at a time, joins copy a row into each of
+//! the rows of a batch. None of them reserves anything.
 
-use std::{fmt, sync::Arc};
+mod repeated;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
@@ -20,14 +29,17 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::window::{StandardWindowExpr, WindowExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
 };
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, InputOrderMode, PlanProperties, ReplaceChildrenOptions,
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputOrderMode, PlanProperties,
+    ReplaceChildrenOptions,
 };
 use futures::{Stream, StreamExt};
 use lakehouse_plugins::MemoryMeter;
@@ -88,11 +100,16 @@ impl PhysicalOptimizerRule for AccountedBuffers {
 
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _options: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
-            let Some(buffer) = Buffer::of(node.as_ref()) else { return Ok(Transformed::no(node)) };
-            let Some(input) = node.children().first().map(|input| Arc::clone(input)) else { return Ok(Transformed::no(node)) };
-            let input: Arc<dyn ExecutionPlan> = Arc::new(AccountedExec { input, buffer });
+            let inputs: Vec<_> = node.children().into_iter().map(|input| (Arc::clone(input), Buffer::of(&node, input))).collect();
+            if inputs.iter().all(|(_, buffer)| buffer.is_none()) {
+                return Ok(Transformed::no(node));
+            }
+            let inputs = inputs.into_iter().map(|(input, buffer)| match buffer {
+                Some(buffer) => Arc::new(AccountedExec::new(input, buffer)) as Arc<dyn ExecutionPlan>,
+                None => input,
+            });
             let kept = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
-            node.replace_children(vec![input], kept).map(Transformed::yes)
+            node.replace_children(inputs.collect(), kept).map(Transformed::yes)
         })
         .map(|done| done.data)
     }
@@ -105,10 +122,13 @@ enum Buffer {
     Rows { expressions: u64, keys: Vec<Arc<dyn PhysicalExpr>> },
     /// It repeats each row for the elements of its lists.
     Lists(Arc<[ListUnnest]>),
+    /// It may repeat a row for all rows of a batch.
+    Pairs,
 }
 
 impl Buffer {
-    fn of(node: &dyn ExecutionPlan) -> Option<Self> {
+    /// Of one of the inputs of a node.
+    fn of(node: &Arc<dyn ExecutionPlan>, input: &Arc<dyn ExecutionPlan>) -> Option<Self> {
         if let Some(window) = node.downcast_ref::<WindowAggExec>() {
             return Some(Self::Rows { expressions: window.window_expr().len() as u64, keys: Vec::new() });
         }
@@ -123,9 +143,17 @@ impl Buffer {
             };
             return Some(Self::Rows { expressions: expressions.len() as u64, keys });
         }
+        if is_join(node.as_ref()) {
+            let read_twice = node.downcast_ref::<NestedLoopJoinExec>().is_some_and(|join| Arc::ptr_eq(join.left(), input));
+            return (read_twice || repeated::copies(&input.schema())).then_some(Self::Pairs);
+        }
         let unnest = node.downcast_ref::<UnnestExec>()?;
         (!unnest.list_column_indices().is_empty()).then(|| Self::Lists(unnest.list_column_indices().into()))
     }
+}
+
+fn is_join(node: &dyn ExecutionPlan) -> bool {
+    node.is::<HashJoinExec>() || node.is::<CrossJoinExec>() || node.is::<NestedLoopJoinExec>() || node.is::<SortMergeJoinExec>()
 }
 
 /// Whether an expression needs more than rows near the current one. Ranks and row numbers do not look at their frame.
@@ -152,11 +180,27 @@ fn is_near(frame: &WindowFrame) -> bool {
     frame.units == WindowFrameUnits::Rows && near(&frame.start_bound) && near(&frame.end_bound)
 }
 
-/// Gives out its input, and reserves what the node above makes of it.
-#[derive(Clone)]
+/// Gives out its input, and reserves what the node above makes of it. What has a single partition may be read again: a nested loop
+/// join that has no memory for its left side executes it a second time, to spill it, and most nodes cannot be.
 struct AccountedExec {
     input: Arc<dyn ExecutionPlan>,
     buffer: Buffer,
+    read: AtomicBool,
+}
+
+impl AccountedExec {
+    fn new(input: Arc<dyn ExecutionPlan>, buffer: Buffer) -> Self {
+        Self { input, buffer, read: AtomicBool::new(false) }
+    }
+
+    /// The input as if never executed.
+    fn unread(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        let single = self.input.output_partitioning().partition_count() == 1;
+        if single && self.read.swap(true, Ordering::AcqRel) {
+            return reset_plan_states(Arc::clone(&self.input));
+        }
+        Ok(Arc::clone(&self.input))
+    }
 }
 
 impl fmt::Debug for AccountedExec {
@@ -197,7 +241,7 @@ impl ExecutionPlan for AccountedExec {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.into_iter().next().unwrap_or_else(|| Arc::clone(&self.input));
-        Ok(Arc::new(Self { input, buffer: self.buffer.clone() }))
+        Ok(Arc::new(Self::new(input, self.buffer.clone())))
     }
 
     fn gather_filters_for_pushdown(
@@ -219,7 +263,7 @@ impl ExecutionPlan for AccountedExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, Arc::clone(&context))?;
+        let input = self.unread()?.execute(partition, Arc::clone(&context))?;
         let schema = input.schema();
         // A window drops its input before it computes: what is reserved is held until the query ends.
         let held = |name| {
@@ -232,6 +276,10 @@ impl ExecutionPlan for AccountedExec {
         Ok(match &self.buffer {
             Buffer::Rows { expressions, keys } => {
                 let rows = rows(input, held("window"), *expressions, keys.clone());
+                Box::pin(RecordBatchStreamAdapter::new(schema, Box::pin(rows)))
+            }
+            Buffer::Pairs => {
+                let rows = repeated::repeatable(input, held("join"), context.session_config().batch_size());
                 Box::pin(RecordBatchStreamAdapter::new(schema, Box::pin(rows)))
             }
             Buffer::Lists(lists) => {

@@ -5,6 +5,8 @@ pub(crate) mod planning;
 mod scope;
 mod shape;
 mod system;
+mod texts;
+mod width;
 
 use std::{
     fmt,
@@ -139,6 +141,7 @@ impl QueryEngine {
             sql: request.sql,
             params: request.params,
             max_sql_bytes: self.options.max_sql_bytes,
+            max_rows,
             admin: scope.is_admin(),
             relations: scope,
             template: self.template.clone(),

@@ -3,18 +3,21 @@
 //! **Invariant**: what leaves [`admit`] is one reading statement whose tree is shallow enough to be planned, walked and dropped on
 //! an ordinary stack. The limits are checked on tokens, before anything is built from them.
 
+mod lengths;
+
 use std::{collections::HashMap, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::{
     ast::{
-        ArrayElemTypeDef, BinaryOperator, DataType, Expr, ExprWithAlias, ObjectName, Query, Select, SetExpr,
-        ShowStatementOptions, Statement, TableFactor, Visit, Visitor, visit_expressions_mut, visit_relations,
+        BinaryOperator, Expr, ExprWithAlias, ObjectName, Query, Select, SetExpr, ShowStatementOptions, Statement, TableFactor,
+        Visit, Visitor, visit_expressions_mut, visit_relations,
     },
     dialect::GenericDialect,
     parser::{Parser, ParserOptions},
     tokenizer::{Token, TokenWithSpan, Tokenizer, Word},
 };
 
+use self::lengths::names_fixed_length;
 use crate::{error::QueryError, idents::normalized};
 
 /// Parentheses, brackets and subqueries within each other.
@@ -356,10 +359,7 @@ impl Visitor for Reading {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
-        if let Expr::Cast { data_type, .. } = expr
-            && has_fixed_length(data_type)
-        {
-            // A fixed length is allocated per row, NULLs included, before any limit can see it.
+        if names_fixed_length(expr) {
             return stop(refused("arrays of a fixed length are not answered here: leave the length out"));
         }
         if matches!(expr, Expr::Case { .. }) {
@@ -376,16 +376,6 @@ impl Visitor for Reading {
             self.cases = self.cases.saturating_sub(1);
         }
         ControlFlow::Continue(())
-    }
-}
-
-fn has_fixed_length(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Array(ArrayElemTypeDef::SquareBracket(element, length)) => length.is_some() || has_fixed_length(element),
-        DataType::Array(ArrayElemTypeDef::AngleBracket(element) | ArrayElemTypeDef::Parenthesis(element)) => {
-            has_fixed_length(element)
-        }
-        _ => false,
     }
 }
 

@@ -27,16 +27,34 @@ use crate::{
 
 /// Tables by name.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Lake(pub(crate) BTreeMap<String, Arc<dyn TableProvider>>);
+pub(crate) struct Lake {
+    tables: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// None for the template that tests share.
+    apart: Option<Arc<Apart>>,
+}
+
+#[derive(Debug)]
+struct Apart {
+    template: Template,
+    _folder: tempfile::TempDir,
+}
+
+impl Apart {
+    fn new(memory_bytes: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let shares = Shares { memory_bytes, spill_path: folder.path(), spill_bytes: 1 << 30, partitions: 2 };
+        Self { template: Template::new(shares, BucketStores::default()).unwrap(), _folder: folder }
+    }
+}
 
 #[async_trait]
 impl Relations for Lake {
     async fn relation(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
-        Ok(self.0.get(name).filter(|_| schema == SCHEMA).cloned())
+        Ok(self.tables.get(name).filter(|_| schema == SCHEMA).cloned())
     }
 
     fn listing(&self) -> Vec<(String, &'static str)> {
-        self.0.keys().map(|name| (name.clone(), "dataset")).collect()
+        self.tables.keys().map(|name| (name.clone(), "dataset")).collect()
     }
 }
 
@@ -48,28 +66,31 @@ pub(crate) fn table(batches: Vec<RecordBatch>) -> Arc<dyn TableProvider> {
 }
 
 pub(crate) fn template() -> Template {
-    static TEMPLATE: OnceLock<(tempfile::TempDir, Template)> = OnceLock::new();
-    let (_, template) = TEMPLATE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let shares = Shares { memory_bytes: 256 << 20, spill_path: folder.path(), spill_bytes: 1 << 30, partitions: 2 };
-        let template = Template::new(shares, BucketStores::default()).unwrap();
-        (folder, template)
-    });
-    template.clone()
+    static SHARED: OnceLock<Apart> = OnceLock::new();
+    SHARED.get_or_init(|| Apart::new(256 << 20)).template.clone()
 }
 
-/// A CPU runtime with the stacks of the server's.
+/// The CPU runtime that tests share.
 pub(crate) fn cpu() -> &'static Runtime {
     static CPU: OnceLock<Runtime> = OnceLock::new();
-    CPU.get_or_init(|| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(2).thread_stack_size(8 << 20).enable_all().build().unwrap()
-    })
+    CPU.get_or_init(runtime)
+}
+
+/// Two threads with the stacks of the server's.
+pub(crate) fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).thread_stack_size(8 << 20).enable_all().build().unwrap()
 }
 
 impl Lake {
     pub(crate) fn with(mut self, name: &str, table: Arc<dyn TableProvider>) -> Self {
-        self.0.insert(name.to_owned(), table);
+        self.tables.insert(name.to_owned(), table);
+        self
+    }
+
+    /// With memory of its own: the tests beside neither take from it nor miss it.
+    pub(crate) fn apart(mut self, memory_bytes: u64) -> Self {
+        self.apart = Some(Arc::new(Apart::new(memory_bytes)));
         self
     }
 
@@ -83,6 +104,12 @@ impl Lake {
         self.start_as(sql, params, deadline, max_rows, false).await
     }
 
+    /// As a reader, on a runtime of the caller's.
+    pub(crate) async fn start_on(&self, cpu: &Runtime, sql: &str, deadline: Duration) -> Result<Answer, QueryError> {
+        let (bounds, job) = self.job(sql, &[], deadline, u64::MAX, false).await;
+        run::start(cpu.handle(), bounds, job.stream()).await
+    }
+
     pub(crate) async fn start_as(
         &self,
         sql: &str,
@@ -91,6 +118,11 @@ impl Lake {
         max_rows: u64,
         admin: bool,
     ) -> Result<Answer, QueryError> {
+        let (bounds, job) = self.job(sql, params, deadline, max_rows, admin).await;
+        run::start(cpu().handle(), bounds, job.stream()).await
+    }
+
+    async fn job(&self, sql: &str, params: &[Value], deadline: Duration, max_rows: u64, admin: bool) -> (Bounds, Job) {
         let ends = Instant::now() + deadline;
         let watch = Watch::until(ends, deadline);
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
@@ -99,13 +131,14 @@ impl Lake {
             sql: sql.to_owned(),
             params: params.to_vec(),
             max_sql_bytes: 256 * 1024,
+            max_rows,
             relations: Arc::new(self.clone()),
             admin,
-            template: template(),
+            template: self.apart.as_ref().map_or_else(template, |apart| apart.template.clone()),
             now: DateTime::<Utc>::from_timestamp(1_700_000_000, 0).unwrap(),
             watch,
         };
-        run::start(cpu().handle(), bounds, job.stream()).await
+        (bounds, job)
     }
 
     /// All rows.

@@ -1,19 +1,19 @@
 //! Column names in the case of their source.
 //!
 //! **Invariant**: an unquoted name finds the column that is written the same, then the only one that differs in case, among those
-//! that its place in the statement can see: the nearest query first. Quoted names are left alone, and an alias is what SQL makes of
-//! it. Files from the wild have headers like `Miles_per_Gallon`, and SQL would fold them to lower case.
+//! that its place in the statement can see: the nearest query first. Quoted names are left alone, and so are members of objects; an
+//! alias is what SQL makes of it. Files from the wild have headers like `Miles_per_Gallon`, and SQL would fold them to lower case.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    ops::ControlFlow,
-};
+mod scope;
+
+use std::{collections::HashMap, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement,
-    TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut, With,
+    AccessExpr, Cte, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr,
+    Statement, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut, With,
 };
 
+use self::scope::{Columns, Scope};
 use crate::names::SCHEMA;
 
 /// An identifier as SQL folds it.
@@ -29,40 +29,21 @@ pub(crate) type Known = HashMap<(String, String), Vec<String>>;
 
 /// Quotes the unquoted column names of `statement` that stand for a column in another case than lower.
 pub(crate) fn restore_case(statement: &mut Statement, known: &Known) {
-    if known.values().flatten().any(|name| name.chars().any(char::is_uppercase)) {
+    if known.values().flatten().any(|name| is_cased(name)) {
         let _ = statement.visit(&mut Restore { known, named: Vec::new(), scopes: Vec::new(), withs: Vec::new() });
     }
 }
 
-/// The names that a place can see, by their lower case.
-#[derive(Default)]
-struct Scope(HashMap<String, BTreeSet<String>>);
-
-impl Scope {
-    fn of(names: impl IntoIterator<Item = String>) -> Self {
-        let mut scope = Self::default();
-        for name in names {
-            scope.0.entry(name.to_lowercase()).or_default().insert(name);
-        }
-        scope
+/// The same for one expression over some columns.
+pub(crate) fn restore_case_of(expr: &mut Expr, columns: Vec<String>) {
+    if columns.iter().any(|name| is_cased(name)) {
+        let (known, scopes) = (Known::new(), vec![Scope::of(columns)]);
+        let _ = expr.visit(&mut Restore { known: &known, named: Vec::new(), scopes, withs: Vec::new() });
     }
+}
 
-    fn names(&self) -> impl Iterator<Item = String> {
-        self.0.values().flatten().cloned()
-    }
-
-    /// What an unquoted name finds; none where this scope has nothing of the kind.
-    fn find(&self, ident: &Ident) -> Option<String> {
-        let folded = ident.value.to_lowercase();
-        let candidates = self.0.get(&folded)?;
-        if candidates.contains(&ident.value) {
-            return Some(ident.value.clone());
-        }
-        match candidates.first() {
-            Some(only) if candidates.len() == 1 => Some(only.clone()),
-            _ => Some(folded),
-        }
-    }
+fn is_cased(name: &str) -> bool {
+    name.chars().any(char::is_uppercase)
 }
 
 struct Restore<'a> {
@@ -77,13 +58,13 @@ struct Restore<'a> {
 
 impl Restore<'_> {
     fn ident(&self, ident: &mut Ident) {
-        if ident.quote_style.is_some() {
-            return;
-        }
-        let found = self.scopes.iter().rev().find_map(|scope| scope.find(ident));
-        if let Some(found) = found.filter(|found| found.chars().any(char::is_uppercase)) {
-            ident.value = found;
-            ident.quote_style = Some('"');
+        restore(ident, self.scopes.iter().rev().find_map(|scope| scope.columns.find(ident)));
+    }
+
+    /// `relation.column.member…` or `column.member…`: one part is a column.
+    fn compound(&self, parts: &mut [Ident]) {
+        if let Some((place, found)) = self.scopes.iter().rev().find_map(|scope| scope.find_in(parts)) {
+            restore(&mut parts[place], found);
         }
     }
 
@@ -111,12 +92,16 @@ impl Restore<'_> {
             SetExpr::Select(select) => {
                 let inputs = self.inputs(&select.from);
                 let of_item = |item: &SelectItem| match item {
-                    SelectItem::UnnamedExpr(Expr::Identifier(ident)) => vec![found(&inputs, ident)],
-                    SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
-                        parts.last().map(|ident| found(&inputs, ident)).into_iter().collect()
-                    }
+                    SelectItem::UnnamedExpr(Expr::Identifier(ident)) => vec![found(&inputs.columns, ident)],
+                    SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => match inputs.find_in(parts) {
+                        Some((place, found)) if place + 1 == parts.len() => {
+                            vec![found.unwrap_or_else(|| normalized(&parts[place]))]
+                        }
+                        Some(_) => Vec::new(),
+                        None => parts.last().map(normalized).into_iter().collect(),
+                    },
                     SelectItem::ExprWithAlias { alias, .. } => vec![normalized(alias)],
-                    SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => inputs.names().collect(),
+                    SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => inputs.columns.names().collect(),
                     _ => Vec::new(),
                 };
                 select.projection.iter().flat_map(of_item).collect()
@@ -128,38 +113,40 @@ impl Restore<'_> {
         }
     }
 
-    /// The names that the relations after FROM give.
+    /// What the relations after FROM give.
     fn inputs(&mut self, from: &[TableWithJoins]) -> Scope {
-        let mut names = Vec::new();
+        let mut scope = Scope::default();
         for part in from {
-            self.factor(&part.relation, &mut names);
+            self.factor(&part.relation, &mut scope);
             for join in &part.joins {
-                self.factor(&join.relation, &mut names);
+                self.factor(&join.relation, &mut scope);
             }
         }
-        Scope::of(names)
+        scope
     }
 
-    fn factor(&mut self, factor: &TableFactor, names: &mut Vec<String>) {
-        match factor {
+    fn factor(&mut self, factor: &TableFactor, scope: &mut Scope) {
+        let (columns, alias, own_name) = match factor {
             TableFactor::Table { name, alias, args: None, .. } => {
-                names.extend(self.relation(name));
-                names.extend(aliased(alias.as_ref()));
+                (self.relation(name), alias, name.0.last().and_then(|part| part.as_ident()).map(normalized))
             }
-            TableFactor::Derived { subquery, alias, .. } => {
-                names.extend(self.outputs(subquery));
-                names.extend(aliased(alias.as_ref()));
-            }
+            TableFactor::Derived { subquery, alias, .. } => (self.outputs(subquery), alias, None),
             TableFactor::NestedJoin { table_with_joins, alias } => {
-                names.extend(self.inputs(std::slice::from_ref(table_with_joins)).names());
-                names.extend(aliased(alias.as_ref()));
+                let inner = self.inputs(std::slice::from_ref(table_with_joins));
+                let columns = inner.columns.names().collect();
+                if alias.is_none() {
+                    scope.relations.extend(inner.relations);
+                }
+                (columns, alias, None)
             }
             TableFactor::Table { alias, .. }
             | TableFactor::TableFunction { alias, .. }
             | TableFactor::Function { alias, .. }
-            | TableFactor::UNNEST { alias, .. } => names.extend(aliased(alias.as_ref())),
-            _ => {}
-        }
+            | TableFactor::UNNEST { alias, .. } => (Vec::new(), alias, None),
+            _ => return,
+        };
+        let name = alias.as_ref().map(|alias| normalized(&alias.name)).or(own_name);
+        scope.add(name, columns.into_iter().chain(aliased(alias.as_ref())));
     }
 
     fn relation(&self, name: &ObjectName) -> Vec<String> {
@@ -178,10 +165,20 @@ impl Restore<'_> {
     }
 }
 
-fn found(scope: &Scope, ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => scope.find(ident).unwrap_or_else(|| ident.value.to_lowercase()),
+fn restore(ident: &mut Ident, found: Option<String>) {
+    if let Some(found) = found.filter(|found| ident.quote_style.is_none() && is_cased(found)) {
+        *ident = Ident { value: found, quote_style: Some('"'), span: ident.span };
+    }
+}
+
+fn found(columns: &Columns, ident: &Ident) -> String {
+    columns.find(ident).unwrap_or_else(|| normalized(ident))
+}
+
+/// What SQL makes of a member's name, so that it is taken for no column.
+fn settle(member: &mut Expr) {
+    if let Expr::Identifier(ident) = member {
+        *ident = Ident { value: normalized(ident), quote_style: Some(ident.quote_style.unwrap_or('"')), span: ident.span };
     }
 }
 
@@ -264,9 +261,12 @@ impl VisitorMut for Restore<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Identifier(ident) => self.ident(ident),
-            Expr::CompoundIdentifier(parts) => {
-                if let Some(last) = parts.last_mut() {
-                    self.ident(last);
+            Expr::CompoundIdentifier(parts) => self.compound(parts),
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                for access in access_chain {
+                    if let AccessExpr::Dot(member) = access {
+                        settle(member);
+                    }
                 }
             }
             _ => {}
@@ -276,59 +276,4 @@ impl VisitorMut for Restore<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Known, restore_case};
-    use crate::guard::{Command, admit};
-    use crate::names::SCHEMA;
-
-    fn restored(sql: &str, columns: &[&str]) -> String {
-        let Ok(Command::Read(mut statement)) = admit(sql, 10_000) else { panic!("{sql}") };
-        let columns = columns.iter().map(ToString::to_string).collect();
-        restore_case(&mut statement, &Known::from([((SCHEMA.to_owned(), "c".to_owned()), columns)]));
-        statement.to_string()
-    }
-
-    #[test]
-    fn a_header_is_found_in_any_case() {
-        let known = ["Name", "Miles_per_Gallon", "year"];
-        assert_eq!(restored("SELECT Name, c.miles_per_gallon FROM c", &known), r#"SELECT "Name", c."Miles_per_Gallon" FROM c"#);
-        assert_eq!(restored("SELECT year, YEAR FROM c", &known), "SELECT year, YEAR FROM c");
-        assert_eq!(restored(r#"SELECT "name" FROM c"#, &known), r#"SELECT "name" FROM c"#, "quoted names are left alone");
-        assert_eq!(
-            restored("SELECT 1 FROM c JOIN main.c AS d USING (name) WHERE EXISTS (SELECT 1 FROM x WHERE x.i = NAME)", &known),
-            r#"SELECT 1 FROM c JOIN main.c AS d USING("Name") WHERE EXISTS (SELECT 1 FROM x WHERE x.i = "Name")"#
-        );
-        assert_eq!(
-            restored("WITH w AS (SELECT * FROM c), v AS (SELECT name FROM w) SELECT NAME FROM v ORDER BY name", &known),
-            r#"WITH w AS (SELECT * FROM c), v AS (SELECT "Name" FROM w) SELECT "Name" FROM v ORDER BY "Name""#
-        );
-    }
-
-    #[test]
-    fn an_alias_is_what_it_is_written_as() {
-        for sql in [
-            "SELECT count(*) AS year FROM c ORDER BY year",
-            "SELECT NAME FROM (SELECT 1 AS name FROM c)",
-            "WITH w (year) AS (SELECT 1 FROM c) SELECT year FROM w",
-            "SELECT t.year FROM c AS t (year, b)",
-            "WITH c AS (SELECT 1 AS year) SELECT YEAR FROM c",
-        ] {
-            assert_eq!(restored(sql, &["Year", "Name"]), sql);
-        }
-        assert_eq!(
-            restored("WITH c AS (SELECT year AS y FROM c) SELECT Y FROM c", &["Year"]),
-            r#"WITH c AS (SELECT "Year" AS y FROM c) SELECT Y FROM c"#,
-            "a query of WITH does not see itself"
-        );
-        assert_eq!(
-            restored("SELECT year AS name FROM c WHERE name = 'x' ORDER BY name", &["Year", "Name"]),
-            r#"SELECT "Year" AS name FROM c WHERE "Name" = 'x' ORDER BY name"#
-        );
-    }
-
-    #[test]
-    fn what_could_mean_two_columns_is_left_alone() {
-        assert_eq!(restored("SELECT id FROM c", &["Id", "ID"]), "SELECT id FROM c");
-        assert_eq!(restored("SELECT ID, Id, id FROM c", &["Id", "id"]), r#"SELECT ID, "Id", id FROM c"#);
-    }
-}
+mod tests;

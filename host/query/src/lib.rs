@@ -6,6 +6,7 @@
 
 mod account; // memory that DataFusion does not count
 mod aside; // joins on threads of their own
+mod built; // what functions have built and somebody holds
 mod engine; // queries: admission, deadline, memory, rows out
 mod error; // what can go wrong, without values
 mod explain; // plans as text, for whoever may see them

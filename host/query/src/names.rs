@@ -25,6 +25,11 @@ pub(crate) trait Relations: Debug + Send + Sync {
 
     /// Names and kinds of all that may be read, in order.
     fn listing(&self) -> Vec<(String, &'static str)>;
+
+    /// The same, of what has a schema of its own, with its name.
+    fn elsewhere(&self) -> Vec<(String, &'static str)> {
+        Vec::new()
+    }
 }
 
 /// A relation, or that there is none.
@@ -56,6 +61,12 @@ impl Names {
 
     pub(crate) fn listing(&self) -> Vec<(String, &'static str)> {
         self.relations.listing()
+    }
+
+    pub(crate) fn all(&self) -> Vec<(String, &'static str)> {
+        let mut all = self.listing();
+        all.extend(self.relations.elsewhere());
+        all
     }
 
     /// The answer for a name that is not there, or not for this principal.

@@ -6,15 +6,16 @@
 use std::{
     any::Any,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use datafusion::common::Result;
 use datafusion::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+use datafusion::execution::memory_pool::MemoryPool;
 
-use crate::{error::QueryError, watch::Watch};
+use crate::{built::Built, error::QueryError, functions::Calls, watch::Watch};
 
 /// One query, as an extension of its session's options. Copies are of the same query.
 #[derive(Debug, Clone)]
@@ -23,17 +24,20 @@ pub(crate) struct Oversight {
     shares: Arc<Shares>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shares {
     /// Bytes of the constants that planning has made of calls.
     folded_bytes: AtomicU64,
-    /// Calls of the plan that build text or lists, and one; 0 until it is optimized.
-    calls: AtomicU64,
+    /// Calls of the plan; none until it is optimized.
+    calls: OnceLock<Calls>,
+    built: Built,
 }
 
 impl Oversight {
-    pub(crate) fn of_query(watch: Arc<Watch>) -> Self {
-        Self { watch, shares: Arc::default() }
+    /// Of a query that takes its memory from `pool`.
+    pub(crate) fn of_query(watch: Arc<Watch>, pool: &Arc<dyn MemoryPool>) -> Self {
+        let shares = Shares { folded_bytes: AtomicU64::default(), calls: OnceLock::new(), built: Built::of(pool) };
+        Self { watch, shares: Arc::new(shares) }
     }
 
     /// The query whose options these are; none where a definition is checked rather than a query answered.
@@ -51,16 +55,18 @@ impl Oversight {
     }
 
     /// The plan is optimized: from now on, calls are for rows.
-    pub(crate) fn planned(&self, calls: u64) {
-        self.shares.calls.store(calls.saturating_add(1), Ordering::Release);
+    pub(crate) fn planned(&self, calls: Calls) {
+        let _ = self.shares.calls.set(calls);
     }
 
-    /// How many calls share what a batch of rows may need; none while constants are folded.
-    pub(crate) fn calls(&self) -> Option<u64> {
-        match self.shares.calls.load(Ordering::Acquire) {
-            0 => None,
-            calls => Some(calls - 1),
-        }
+    /// The calls that share what a batch of rows may need; none while constants are folded.
+    pub(crate) fn calls(&self) -> Option<Calls> {
+        self.shares.calls.get().copied()
+    }
+
+    /// What the calls have built.
+    pub(crate) fn built(&self) -> &Built {
+        &self.shares.built
     }
 
     /// Counts a constant, unless all together would have more than `limit` bytes.

@@ -53,7 +53,6 @@ impl Template {
             .with_runtime_env(runtime(shares, stores)?)
             .with_catalog_list(Arc::new(NoNames))
             .with_scalar_functions(functions.scalar)
-            .with_higher_order_functions(functions.higher_order)
             .with_aggregate_functions(functions.aggregate)
             .with_window_functions(functions.window)
             .with_table_function_list(functions.table)

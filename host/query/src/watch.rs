@@ -316,7 +316,7 @@ mod tests {
     async fn planning_ends_between_two_rules() {
         let watch = Watch::until(Instant::now() + Duration::from_secs(60), Duration::from_secs(60));
         let now = DateTime::<Utc>::from_timestamp(0, 0).unwrap();
-        let session = template().session(Arc::new(NoNames), now, Oversight::of_query(Arc::clone(&watch)));
+        let session = template().session(Arc::new(NoNames), now, Oversight::of_query(Arc::clone(&watch), template().memory()));
         let plan = session.create_logical_plan("SELECT 1 + 1").await.unwrap();
         let optimized = session.optimize(&plan).unwrap();
         let planner = session.query_planner();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as DFStatement;
@@ -14,11 +14,11 @@ use futures::StreamExt;
 use lakehouse_tables::friendly;
 use serde_json::Value;
 
-use super::shape;
+use super::{shape, texts, width};
 use crate::{
     error::QueryError,
     explain,
-    functions::bounded_calls,
+    functions::{Calls, measured},
     guard::{self, Command},
     idents,
     names::{CATALOG, Catalogs, Names, Relations, SCHEMA},
@@ -27,12 +27,18 @@ use crate::{
     watch::Watch,
 };
 
+/// Rows that are worth a limit of the plan itself: DataFusion then keeps the first of a sorted answer instead of sorting all rows,
+/// which it does row by row and without spilling.
+const MAX_TOP_ROWS: u64 = 100_000;
+
 /// One statement with all that it may use.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) sql: String,
     pub(crate) params: Vec<Value>,
     pub(crate) max_sql_bytes: usize,
+    /// Rows that anybody will see of it.
+    pub(crate) max_rows: u64,
     pub(crate) relations: Arc<dyn Relations>,
     /// Whether plans may show files and measurements.
     pub(crate) admin: bool,
@@ -46,28 +52,31 @@ impl Job {
     pub(crate) async fn stream(self) -> Result<SendableRecordBatchStream, QueryError> {
         let command = guard::admit(&self.sql, self.max_sql_bytes)?;
         let names = Names::of(self.relations);
-        let oversight = Oversight::of_query(self.watch);
+        let oversight = Oversight::of_query(self.watch, self.template.memory());
+        let params = params(&self.params)?;
+        let texts = params.iter().filter_map(|param| param.try_as_str().flatten()).map(str::len);
         let planner = Planner {
             session: self.template.session(Arc::new(Catalogs(Arc::clone(&names))), self.now, oversight.clone()),
             names,
-            params: params(&self.params)?,
+            longest_text: texts.fold(self.sql.len(), usize::max),
+            params,
             oversight,
         };
         let admin = self.admin;
         match command {
             Command::Read(statement) => {
-                let (_, physical) = planner.plan(*statement).await?;
+                let (_, physical) = planner.plan(*statement, Some(self.max_rows)).await?;
                 planner.execute(physical)
             }
             Command::Explain { analyze: false, statement } => {
-                let (logical, physical) = planner.plan(*statement).await?;
+                let (logical, physical) = planner.plan(*statement, None).await?;
                 text(&["plan_type", "plan"], &explain::plans(&logical, &physical, admin))
             }
             Command::Explain { analyze: true, .. } if !admin => {
                 Err(QueryError::Refused { what: "EXPLAIN ANALYZE measures what is read, and is answered for admins only".into() })
             }
             Command::Explain { analyze: true, statement } => {
-                let (_, physical) = planner.plan(*statement).await?;
+                let (_, physical) = planner.plan(*statement, None).await?;
                 let mut rows = planner.execute(Arc::clone(&physical))?;
                 while let Some(batch) = rows.next().await {
                     batch.map_err(|error| QueryError::execution(&error))?;
@@ -76,7 +85,7 @@ impl Job {
             }
             Command::ShowTables => {
                 let rows: Vec<Vec<String>> =
-                    planner.names.listing().into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect();
+                    planner.names.all().into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect();
                 text(&["table_name", "table_type"], &rows)
             }
             Command::Describe(name) => planner.describe(&name).await,
@@ -92,12 +101,18 @@ struct Planner {
     session: SessionState,
     names: Arc<Names>,
     params: Vec<ScalarValue>,
+    /// Bytes that no text of the statement or its parameters exceeds.
+    longest_text: usize,
     oversight: Oversight,
 }
 
 impl Planner {
     /// Every step may be long; between them, and between the rules of the longest, planning asks whether the query goes on.
-    async fn plan(&self, statement: Statement) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>), QueryError> {
+    async fn plan(
+        &self,
+        statement: Statement,
+        max_rows: Option<u64>,
+    ) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>), QueryError> {
         let statement = self.in_their_own_case(statement).await?;
         let logical = match self.session.statement_to_plan(statement).await {
             Ok(logical) => logical,
@@ -108,12 +123,16 @@ impl Planner {
         reading.verify_plan(&logical).map_err(|_| QueryError::Refused { what: "only reading statements are answered".into() })?;
         shape::check(&logical)?;
         let logical = self.with_params(logical)?;
-        self.oversight.check()?;
+        width::check_types(&logical)?;
         let planning = |error| QueryError::planning(&error);
+        let logical = first_rows(logical, max_rows).map_err(planning)?;
+        self.oversight.check()?;
         let logical = self.session.optimize(&logical).map_err(planning)?;
         self.oversight.check()?;
-        self.oversight.planned(bounded_calls(&logical).map_err(planning)?);
-        let physical = self.session.query_planner().create_physical_plan(&logical, &self.session).await.map_err(planning)?;
+        width::check_literals(&logical)?;
+        let counted = measured(logical.clone()).map_err(planning)?;
+        self.oversight.planned(Calls::of(&counted).map_err(planning)?);
+        let physical = self.session.query_planner().create_physical_plan(&counted, &self.session).await.map_err(planning)?;
         self.oversight.check()?;
         Ok((logical, physical))
     }
@@ -148,10 +167,12 @@ impl Planner {
             let message = format!("the statement uses parameters up to ${highest}, {} are given", self.params.len());
             return Err(QueryError::Parameters { message });
         }
-        if highest == 0 {
-            return Ok(plan);
-        }
-        plan.with_param_values(ParamValues::from(self.params.clone())).map_err(|error| QueryError::planning(&error))
+        let planning = |error| QueryError::planning(&error);
+        let plan = match highest {
+            0 => plan,
+            _ => plan.with_param_values(ParamValues::from(self.params.clone())).map_err(planning)?,
+        };
+        if self.longest_text <= texts::SHORT_BYTES { Ok(plan) } else { texts::as_views(plan).map_err(planning) }
     }
 
     fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream, QueryError> {
@@ -163,6 +184,7 @@ impl Planner {
         let (schema, table) = match parts.as_slice() {
             [table] => (SCHEMA, table.as_str()),
             [schema, table] => (schema.as_str(), table.as_str()),
+            [catalog, schema, table] if catalog == CATALOG => (schema.as_str(), table.as_str()),
             _ => return Err(self.names.unknown(&name.to_string())),
         };
         let Some(relation) = self.names.relation(schema, table).await? else { return Err(self.names.unknown(table)) };
@@ -178,8 +200,17 @@ impl Planner {
     }
 }
 
+/// The plan, ended one row after those that will be seen: the last of them says that there are more.
+fn first_rows(plan: LogicalPlan, max_rows: Option<u64>) -> datafusion::common::Result<LogicalPlan> {
+    match max_rows.filter(|rows| *rows <= MAX_TOP_ROWS).and_then(|rows| usize::try_from(rows).ok()) {
+        Some(rows) => LogicalPlanBuilder::from(plan).limit(0, Some(rows + 1))?.build(),
+        None => Ok(plan),
+    }
+}
+
 /// JSON values as SQL literals.
 fn params(values: &[Value]) -> Result<Vec<ScalarValue>, QueryError> {
+    const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
     values
         .iter()
         .enumerate()
@@ -190,6 +221,11 @@ fn params(values: &[Value]) -> Result<Vec<ScalarValue>, QueryError> {
             Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
                 (Some(value), _, _) => Ok(ScalarValue::Int64(Some(value))),
                 (_, Some(value), _) => Ok(ScalarValue::UInt64(Some(value))),
+                // JSON's reader has made a float of an integer that is larger than any of ours: its last digits are gone.
+                (_, _, Some(value)) if value >= TWO_TO_THE_64 || value <= -TWO_TO_THE_64 / 2.0 => {
+                    let message = format!("parameter ${} is a number beyond 64 bits: pass it as a text, and cast it", at + 1);
+                    Err(QueryError::Parameters { message })
+                }
                 (_, _, Some(value)) => Ok(ScalarValue::Float64(Some(value))),
                 _ => Err(QueryError::Parameters { message: format!("parameter ${} is no number that fits", at + 1) }),
             },
@@ -198,4 +234,31 @@ fn params(values: &[Value]) -> Result<Vec<ScalarValue>, QueryError> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use chrono::{DateTime, Utc};
+    use datafusion::physical_plan::displayable;
+
+    use super::first_rows;
+    use crate::{harness::template, names::NoNames, oversight::Oversight, watch::Watch};
+
+    #[tokio::test]
+    async fn of_a_sorted_answer_the_first_rows_are_kept_and_no_others() {
+        let deadline = Duration::from_secs(60);
+        let oversight = Oversight::of_query(Watch::until(Instant::now() + deadline, deadline), template().memory());
+        let session = template().session(Arc::new(NoNames), DateTime::<Utc>::from_timestamp(0, 0).unwrap(), oversight);
+        let sorted = session.create_logical_plan("SELECT value % 7 AS v FROM range(1000) ORDER BY v").await.unwrap();
+        for (max_rows, expected) in [(Some(5), "TopK(fetch=6)"), (Some(0), "TopK(fetch=1)"), (Some(10_000_000), "SortExec: expr")]
+        {
+            let plan = session.optimize(&first_rows(sorted.clone(), max_rows).unwrap()).unwrap();
+            let plan = session.query_planner().create_physical_plan(&plan, &session).await.unwrap();
+            let text = displayable(plan.as_ref()).indent(false).to_string();
+            assert!(text.contains(expected), "{max_rows:?}: {text}");
+        }
+    }
 }

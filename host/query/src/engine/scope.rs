@@ -15,7 +15,7 @@ use lakehouse_tables::{DatasetState, Tables};
 use lakehouse_types::DatasetName;
 use parking_lot::Mutex;
 
-use super::system::{self, SYSTEM};
+use super::system::{self, JOURNAL, SYSTEM};
 use crate::{
     account::ComponentMemory,
     error::QueryError,
@@ -90,14 +90,18 @@ impl Scope {
     }
 
     /// Everybody's events for those who may see them, else the caller's own.
-    fn journal(&self) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
-        let filter = if self.principal.may(Action::ReadJournal) {
-            Filter::default()
+    fn events(&self) -> Option<Filter> {
+        if self.principal.may(Action::ReadJournal) {
+            Some(Filter::default())
         } else if self.principal.may(Action::ReadOwnJournal) {
-            Filter { actor: Some(self.principal.name.clone()), ..Filter::default() }
+            Some(Filter { actor: Some(self.principal.name.clone()), ..Filter::default() })
         } else {
-            return Ok(None);
-        };
+            None
+        }
+    }
+
+    fn journal(&self) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
+        let Some(filter) = self.events() else { return Ok(None) };
         system::journal(self.journal.clone(), filter).map(Some).map_err(|error| QueryError::execution(&error))
     }
 
@@ -113,7 +117,7 @@ impl Scope {
 #[async_trait]
 impl Relations for Scope {
     async fn relation(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
-        if schema == SYSTEM && name == "journal" {
+        if schema == SYSTEM && name == JOURNAL {
             return self.journal();
         }
         if schema != SCHEMA {
@@ -145,5 +149,9 @@ impl Relations for Scope {
             .collect();
         names.sort();
         names
+    }
+
+    fn elsewhere(&self) -> Vec<(String, &'static str)> {
+        self.events().map(|_| (format!("{SYSTEM}.{JOURNAL}"), "system")).into_iter().collect()
     }
 }

@@ -21,6 +21,8 @@ use crate::error::QueryError;
 
 /// The schema of `system`.
 pub(super) const SYSTEM: &str = "system";
+/// Its one table.
+pub(super) const JOURNAL: &str = "journal";
 /// Events of one batch.
 const PAGE: usize = 1_000;
 
@@ -98,6 +100,7 @@ fn batch(events: &[Event]) -> Result<RecordBatch> {
         text(|event| match event.outcome {
             lakehouse_journal::Outcome::Done => "done",
             lakehouse_journal::Outcome::Denied => "denied",
+            lakehouse_journal::Outcome::Refused => "refused",
         }),
         text(|event| event.actor.as_str()),
         text(|event| &event.role),

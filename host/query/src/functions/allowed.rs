@@ -28,9 +28,6 @@ pub(super) const SCALAR: &[&str] = &[
     "translate", "trunc", "union_extract", "union_tag", "upper", "uuid",
 ];
 
-/// Functions that take a lambda.
-pub(super) const HIGHER_ORDER: &[&str] = &["array_any_match", "array_filter", "array_first", "array_transform"];
-
 #[rustfmt::skip]
 pub(super) const AGGREGATE: &[&str] = &[
     "any_value", "approx_distinct", "approx_median", "approx_percentile_cont", "approx_percentile_cont_with_weight",

@@ -1,8 +1,9 @@
 //! A scalar function that is asked what it would cost before it runs.
 //!
 //! **Invariant**: a batch whose bound is too high is halved until the bound fits or one row is left, so that a loose bound costs
-//! time and never refuses a modest result; what was really built is counted as well. Between the parts the query may be ended.
-//! What planning makes a constant stays small: a refused constant is called for the rows instead, where the limits are of rows.
+//! time and never refuses a modest result; what was really built is counted as well, and no value of it has more than
+//! [`MAX_VALUE_BYTES`]. Between the parts the query may be ended. What planning makes a constant stays small: a refused constant is
+//! called for the rows instead, where the limits are of rows. A function without costs is no larger than its arguments, and counted.
 
 use std::{ops::Range, sync::Arc};
 
@@ -18,10 +19,14 @@ use datafusion::logical_expr::{
 };
 
 use super::{
-    MAX_ALL_FOLDED_BYTES, MAX_BATCH_BYTES, MAX_CALL_BYTES, MAX_FOLDED_BYTES, MAX_FOLDING_BYTES,
-    cost::{Cost, array_bytes, scalar_bytes},
+    MAX_ALL_FOLDED_BYTES, MAX_BATCH_BYTES, MAX_CALL_BYTES, MAX_FOLDED_BYTES, MAX_FOLDING_BYTES, MAX_VALUE_BYTES,
+    cost::{Cost, array_bytes, longest, scalar_bytes},
 };
-use crate::{error::QueryError, oversight::Oversight};
+use crate::{
+    built::{is_small, is_view},
+    error::QueryError,
+    oversight::Oversight,
+};
 
 /// Wraps one function; looks like it in every other way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,6 +38,11 @@ pub(super) struct Bounded {
 impl Bounded {
     pub(super) fn udf(inner: Arc<ScalarUDF>, costs: &'static [Cost]) -> Arc<ScalarUDF> {
         Arc::new(ScalarUDF::new_from_impl(Self { inner, costs }))
+    }
+
+    /// Whether its results may be larger than its arguments.
+    pub(super) fn multiplies(&self) -> bool {
+        !self.costs.is_empty()
     }
 
     fn refuse(&self, limit: u64, unit: &'static str) -> QueryError {
@@ -52,22 +62,31 @@ impl Bounded {
             return Err(self.refuse(cost.limit(share.bytes), cost.unit()).into());
         }
         let value = self.inner.invoke_with_args(call)?;
+        if is_small(&value.data_type()) {
+            return Ok(value);
+        }
         let bytes = match &value {
             ColumnarValue::Scalar(scalar) => scalar_bytes(scalar),
             ColumnarValue::Array(array) => array_bytes(array),
         };
+        if bytes > MAX_VALUE_BYTES {
+            return Err(self.refuse(MAX_VALUE_BYTES, "bytes").into());
+        }
         match share.planning {
             Some(_) if bytes > MAX_FOLDED_BYTES => Err(self.refuse(MAX_FOLDED_BYTES, "bytes").into()),
             Some(oversight) if !oversight.fold(bytes, MAX_ALL_FOLDED_BYTES) => {
                 Err(self.refuse(MAX_ALL_FOLDED_BYTES, "bytes").into())
             }
-            None if bytes.saturating_mul(rows) > share.bytes => Err(self.refuse(share.bytes, "bytes").into()),
+            // A view is given to each row without a copy.
+            None if !is_view(&value.data_type()) && bytes.saturating_mul(rows) > share.bytes => {
+                Err(self.refuse(share.bytes, "bytes").into())
+            }
             _ => Ok(value),
         }
     }
 
     /// Runs `rows`, in halves where a bound is too high.
-    fn run(&self, call: &ScalarFunctionArgs, rows: Range<usize>, share: &Share<'_>, built: &mut Built) -> Result<()> {
+    fn run(&self, call: &ScalarFunctionArgs, rows: Range<usize>, share: &Share<'_>, parts: &mut Parts) -> Result<()> {
         share.check()?;
         let slice = slice(call, &rows);
         if let Some(cost) = self.excess(&slice, share.bytes) {
@@ -75,48 +94,80 @@ impl Bounded {
                 return Err(self.refuse(cost.limit(share.bytes), cost.unit()).into());
             }
             let middle = rows.start + rows.len() / 2;
-            self.run(call, rows.start..middle, share, built)?;
-            return self.run(call, middle..rows.end, share, built);
+            self.run(call, rows.start..middle, share, parts)?;
+            return self.run(call, middle..rows.end, share, parts);
         }
         let part = self.inner.invoke_with_args(slice)?.into_array(rows.len())?;
-        built.bytes += array_bytes(&part);
-        if built.bytes > share.bytes {
+        parts.bytes += self.bytes_of(&part)?;
+        if parts.bytes > share.bytes {
             return Err(self.refuse(share.bytes, "bytes").into());
         }
-        built.parts.push(part);
+        parts.arrays.push(part);
         Ok(())
+    }
+
+    /// Bytes of a result, none of whose values is too large.
+    fn bytes_of(&self, result: &ArrayRef) -> Result<u64, QueryError> {
+        let bytes = array_bytes(result);
+        if bytes > MAX_VALUE_BYTES && longest(result, MAX_VALUE_BYTES) > MAX_VALUE_BYTES {
+            return Err(self.refuse(MAX_VALUE_BYTES, "bytes"));
+        }
+        Ok(bytes)
+    }
+
+    /// Measures what was built of a whole batch: estimates are of what functions are known to do.
+    fn measured(&self, value: ColumnarValue, share: &Share<'_>) -> Result<ColumnarValue> {
+        if let ColumnarValue::Array(result) = &value
+            && !is_small(result.data_type())
+        {
+            if self.multiplies() && self.bytes_of(result)? > share.bytes {
+                return Err(self.refuse(share.bytes, "bytes").into());
+            }
+            share.count(result)?;
+        }
+        Ok(value)
     }
 }
 
 /// What has been built of a batch.
 #[derive(Default)]
-struct Built {
+struct Parts {
     bytes: u64,
-    parts: Vec<ArrayRef>,
+    arrays: Vec<ArrayRef>,
 }
 
 /// What a call may build, and whether anybody still waits for it.
-struct Share<'a> {
-    bytes: u64,
+pub(super) struct Share<'a> {
+    pub(super) bytes: u64,
     oversight: Option<&'a Oversight>,
     /// Set while constants are folded.
     planning: Option<&'a Oversight>,
+    partitions: usize,
 }
 
 impl<'a> Share<'a> {
-    fn of(options: &'a ConfigOptions) -> Self {
+    pub(super) fn of(options: &'a ConfigOptions) -> Self {
         let oversight = Oversight::of(options);
         let calls = oversight.map(Oversight::calls);
         let bytes = match calls {
-            Some(Some(calls)) => MAX_CALL_BYTES.min(MAX_BATCH_BYTES / calls.max(1)),
+            Some(Some(calls)) => MAX_CALL_BYTES.min(MAX_BATCH_BYTES / calls.multiplying.max(1)),
             Some(None) => MAX_FOLDING_BYTES,
             None => MAX_CALL_BYTES,
         };
-        Self { bytes, oversight, planning: oversight.filter(|_| calls == Some(None)) }
+        let partitions = options.execution.target_partitions;
+        Self { bytes, oversight, planning: oversight.filter(|_| calls == Some(None)), partitions }
     }
 
-    fn check(&self) -> Result<(), QueryError> {
+    pub(super) fn check(&self) -> Result<(), QueryError> {
         self.oversight.map_or(Ok(()), Oversight::check)
+    }
+
+    /// Counts the result of a whole batch.
+    pub(super) fn count(&self, result: &ArrayRef) -> Result<(), QueryError> {
+        let Some((oversight, calls)) = self.oversight.and_then(|oversight| Some((oversight, oversight.calls()?))) else {
+            return Ok(());
+        };
+        oversight.built().count(result, calls.building, self.partitions)
     }
 }
 
@@ -167,12 +218,15 @@ impl ScalarUDFImpl for Bounded {
             return self.once(args, &share);
         }
         if self.excess(&args, share.bytes).is_none() {
-            return self.inner.invoke_with_args(args);
+            let value = self.inner.invoke_with_args(args)?;
+            return self.measured(value, &share);
         }
-        let mut built = Built::default();
-        self.run(&args, 0..args.number_rows, &share, &mut built)?;
-        let parts: Vec<&dyn Array> = built.parts.iter().map(AsRef::as_ref).collect();
-        Ok(ColumnarValue::Array(concat(&parts)?))
+        let mut parts = Parts::default();
+        self.run(&args, 0..args.number_rows, &share, &mut parts)?;
+        let arrays: Vec<&dyn Array> = parts.arrays.iter().map(AsRef::as_ref).collect();
+        let whole = concat(&arrays)?;
+        share.count(&whole)?;
+        Ok(ColumnarValue::Array(whole))
     }
 
     fn short_circuits(&self) -> bool {

@@ -3,6 +3,8 @@
 //! **Invariant**: an estimate is never below the truth for the functions it is named for, and takes time in proportion to the rows,
 //! not to the result.
 
+use std::sync::Arc;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, GenericByteArray, GenericByteViewArray, OffsetSizeTrait, PrimitiveArray,
     types::{ByteArrayType, ByteViewType, Int64Type},
@@ -13,6 +15,9 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::{MAX_SERIES, MAX_STEPS, bounded::is_null, pattern, series};
+
+/// What an element of a list of texts takes beside its text.
+const LIST_BYTES: u64 = 8;
 
 /// How a function's result grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +49,8 @@ pub(super) enum Cost {
     Series,
     /// `levenshtein(a, b)`: work, not size.
     Product,
+    /// `regexp_match(text, pattern)`: each group of the first match may be as long as the text.
+    Groups,
     /// `regexp_like(text, pattern)`: work until the first match.
     Search,
     /// `regexp_count(text, pattern)`: work until the last match.
@@ -52,15 +59,17 @@ pub(super) enum Cost {
     SearchFlagged,
 }
 
-/// The costs of a function by name; none where the result is no larger than a few times the input.
-pub(super) fn of(function: &str) -> &'static [Cost] {
-    match function {
+/// The costs of a function by name; no function where each result takes a few bytes, whatever the arguments are.
+#[rustfmt::skip]
+pub(super) fn of(function: &str) -> Option<&'static [Cost]> {
+    Some(match function {
         "repeat" => &[Cost::Repeat],
         "lpad" | "rpad" => &[Cost::Pad],
         "replace" => &[Cost::Replace],
         "regexp_replace" => &[Cost::RegexpReplace, Cost::SearchFlagged],
         "regexp_count" | "regexp_instr" => &[Cost::SearchAll],
-        "regexp_like" | "regexp_match" => &[Cost::Search],
+        "regexp_like" => &[Cost::Search],
+        "regexp_match" => &[Cost::Groups, Cost::Search],
         "concat" | "overlay" | "encode" | "string_to_array" | "make_array" | "array_append" | "array_prepend"
         | "array_concat" | "array_union" | "map" | "struct" | "named_struct" => &[Cost::Sum],
         "concat_ws" => &[Cost::Join],
@@ -72,8 +81,15 @@ pub(super) fn of(function: &str) -> &'static [Cost] {
         "range" | "generate_series" => &[Cost::Series],
         // Each element of one list is looked for in the other from its start.
         "levenshtein" | "array_has_all" | "array_has_any" => &[Cost::Product],
-        _ => &[],
-    }
+        // Copies, no larger than a few times the arguments. Of `coalesce`, `nvl` and `nvl2` planning makes CASE.
+        "array_add" | "array_any_value" | "array_compact" | "array_distinct" | "array_element" | "array_except"
+        | "array_intersect" | "array_max" | "array_min" | "array_normalize" | "array_pop_back" | "array_pop_front"
+        | "array_positions" | "array_remove" | "array_remove_all" | "array_remove_n" | "array_reverse" | "array_scale"
+        | "array_slice" | "array_sort" | "array_subtract" | "btrim" | "decode" | "flatten" | "greatest" | "initcap" | "least"
+        | "left" | "lower" | "ltrim" | "map_entries" | "map_extract" | "map_keys" | "map_values" | "nullif" | "reverse"
+        | "right" | "rtrim" | "split_part" | "substr" | "substr_index" | "translate" | "union_extract" | "upper" => &[],
+        _ => return None,
+    })
 }
 
 impl Cost {
@@ -127,6 +143,10 @@ impl Cost {
                 let (text, to) = (sizes(text, rows).total, sizes(to, rows).max);
                 // A replacement may name groups of the match, each as long as the match.
                 text.saturating_add((text + rows).saturating_mul(to)).saturating_add(text.saturating_mul(to / 2))
+            }
+            (Self::Groups, [text, patterns, ..]) => {
+                let groups = pattern::effort(patterns).groups;
+                (sizes(text, rows).total + rows * LIST_BYTES).saturating_mul(groups)
             }
             (Self::ArrayRepeat, [element, n, ..]) => product(&sizes(element, rows).padded(8), &counts(n, rows)),
             (Self::ArrayResize, [list, n, rest @ ..]) => {
@@ -252,7 +272,7 @@ fn view_sizes<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>) -> Size
     })
 }
 
-pub(super) fn scalar_bytes(scalar: &ScalarValue) -> u64 {
+pub(crate) fn scalar_bytes(scalar: &ScalarValue) -> u64 {
     match scalar {
         ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
             text.len() as u64
@@ -260,9 +280,9 @@ pub(super) fn scalar_bytes(scalar: &ScalarValue) -> u64 {
         ScalarValue::Binary(Some(bytes)) | ScalarValue::LargeBinary(Some(bytes)) | ScalarValue::BinaryView(Some(bytes)) => {
             bytes.len() as u64
         }
-        ScalarValue::List(list) => array_bytes(&(std::sync::Arc::clone(list) as ArrayRef)),
-        ScalarValue::LargeList(list) => array_bytes(&(std::sync::Arc::clone(list) as ArrayRef)),
-        ScalarValue::Struct(row) => array_bytes(&(std::sync::Arc::clone(row) as ArrayRef)),
+        ScalarValue::List(list) => array_bytes(&(Arc::clone(list) as ArrayRef)),
+        ScalarValue::LargeList(list) => array_bytes(&(Arc::clone(list) as ArrayRef)),
+        ScalarValue::Struct(row) => array_bytes(&(Arc::clone(row) as ArrayRef)),
         other => other.size() as u64,
     }
 }
@@ -290,6 +310,33 @@ pub(crate) fn array_bytes(array: &ArrayRef) -> u64 {
         DataType::Struct(_) => array.as_struct().columns().iter().map(array_bytes).sum(),
         _ => array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size()) as u64,
     }
+}
+
+/// Bytes of the longest row of an array, or `enough` where no row has more.
+pub(crate) fn longest(array: &ArrayRef, enough: u64) -> u64 {
+    let max = match array.data_type() {
+        DataType::Utf8 => byte_sizes(array.as_string::<i32>()).max,
+        DataType::LargeUtf8 => byte_sizes(array.as_string::<i64>()).max,
+        DataType::Binary => byte_sizes(array.as_binary::<i32>()).max,
+        DataType::LargeBinary => byte_sizes(array.as_binary::<i64>()).max,
+        DataType::Utf8View => view_sizes(array.as_string_view()).max,
+        DataType::BinaryView => view_sizes(array.as_binary_view()).max,
+        // Halves that are small as a whole have no long row.
+        _ => match array_bytes(array) {
+            bytes if bytes <= enough || array.len() <= 1 => bytes,
+            _ => {
+                let half = array.len() / 2;
+                let longest_before = longest(&array.slice(0, half), enough);
+                return longest(&array.slice(half, array.len() - half), longest_before);
+            }
+        },
+    };
+    max.max(enough)
+}
+
+/// Bytes of the texts of an array, without what Arrow adds to each.
+pub(super) fn text_bytes(array: &ArrayRef) -> u64 {
+    sizes(&ColumnarValue::Array(Arc::clone(array)), array.len() as u64).total
 }
 
 /// Bytes of the values between the first and the last offset.

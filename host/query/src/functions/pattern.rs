@@ -16,9 +16,13 @@ const CLASS_STATES: u64 = 4;
 pub(super) struct Effort {
     /// About how many states the pattern is compiled to.
     pub(super) states: u64,
+    /// Groups that it captures, and the whole match; never fewer than there are.
+    pub(super) groups: u64,
     /// Whether a search for all matches may take the square of the text.
     pub(super) wanders: bool,
 }
+
+const NOTHING: Effort = Effort { states: 1, groups: 1, wanders: false };
 
 /// The most that any of the patterns asks.
 pub(super) fn effort(patterns: &ColumnarValue) -> Effort {
@@ -26,19 +30,20 @@ pub(super) fn effort(patterns: &ColumnarValue) -> Effort {
         ColumnarValue::Scalar(
             ScalarValue::Utf8(Some(one)) | ScalarValue::Utf8View(Some(one)) | ScalarValue::LargeUtf8(Some(one)),
         ) => of(one),
-        ColumnarValue::Scalar(_) => Effort { states: 1, wanders: false },
+        ColumnarValue::Scalar(_) => NOTHING,
         ColumnarValue::Array(array) => match array.data_type() {
             DataType::Utf8 => most(array.as_string::<i32>().iter()),
             DataType::LargeUtf8 => most(array.as_string::<i64>().iter()),
             DataType::Utf8View => most(array.as_string_view().iter()),
-            _ => Effort { states: array.len() as u64, wanders: true },
+            _ => Effort { states: array.len() as u64, groups: array.len() as u64, wanders: true },
         },
     }
 }
 
 fn most<'a>(patterns: impl Iterator<Item = Option<&'a str>>) -> Effort {
-    patterns.flatten().map(of).fold(Effort { states: 1, wanders: false }, |most, one| Effort {
+    patterns.flatten().map(of).fold(NOTHING, |most, one| Effort {
         states: most.states.max(one.states),
+        groups: most.groups.max(one.groups),
         wanders: most.wanders || one.wanders,
     })
 }
@@ -49,11 +54,13 @@ fn of(pattern: &str) -> Effort {
     let mut groups = vec![0u64];
     let mut atom = 0u64;
     let (mut endless, mut optional) = (false, false);
+    let mut captured = 1u64;
     let mut chars = pattern.chars().peekable();
     while let Some(char) = chars.next() {
         match char {
             '(' => {
                 groups.push(0);
+                captured += 1;
                 atom = 0;
                 // `(?:`, `(?i)`: no repetition.
                 chars.next_if_eq(&'?');
@@ -102,7 +109,7 @@ fn of(pattern: &str) -> Effort {
         add(&mut groups, atom);
     }
     let states = groups.into_iter().fold(1u64, u64::saturating_add);
-    Effort { states, wanders: endless && optional }
+    Effort { states, groups: captured, wanders: endless && optional }
 }
 
 fn add(groups: &mut [u64], states: u64) {

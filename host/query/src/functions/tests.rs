@@ -32,7 +32,6 @@ fn the_functions_are_those_that_were_read() {
     }
     let functions = Functions::allowed();
     check(allowed::SCALAR, functions.scalar.iter().map(|function| function.name()));
-    check(allowed::HIGHER_ORDER, functions.higher_order.iter().map(|function| function.name()));
     check(allowed::AGGREGATE, functions.aggregate.iter().map(|function| function.name()));
     check(allowed::WINDOW, functions.window.iter().map(|function| function.name()));
     check(allowed::TABLE, functions.table.iter().map(|function| function.name()));
@@ -79,6 +78,10 @@ async fn a_huge_result_is_refused_and_the_process_lives() {
         "regexp_like(repeat('A', 1000000), '((A|B){100}){100}')",
         "(repeat('A', 1000000) ~ '((A|B){100}){100}')",
         "(repeat('A', 1000000) NOT SIMILAR TO '((A|B){100}){100}')",
+        "regexp_match(repeat('A', 3000000), '((((((((((A*))))))))))')",
+        "repeat('x', 20000000)",
+        "reverse(repeat('x', 120000000))",
+        "range(3000000)",
     ] {
         for sql in [
             format!("SELECT {expression}"),
@@ -179,6 +182,109 @@ async fn many_calls_share_what_a_query_may_build() {
     let plan = lake.text(&format!("EXPLAIN SELECT {} FROM t", many(|n| format!("repeat('a', 60000 + {n})"), 10))).await.unwrap();
     let logical = plan.split("physical_plan").next().unwrap();
     assert_eq!(logical.matches("repeat(").count(), 8);
+}
+
+/// Groups of a match are copies of the text.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_groups_of_a_match_count() {
+    let lake = lake().apart(1 << 30);
+    let error = lake.text("SELECT regexp_match(repeat(s, 400), '((((((((((((.*))))))))))))') FROM t").await.unwrap_err();
+    assert_eq!(error.code(), Code::QueryFailed, "{error:?}");
+    let modest = lake.text("SELECT regexp_match(s, '(text) ([0-9]+)') FROM t WHERE n = 42").await;
+    assert_eq!(modest.unwrap(), "[text, 42]");
+}
+
+/// Copies are no larger than what they copy, but a hundred of them are.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_paid_for() {
+    let lake = lake().apart(256 << 20);
+    let columns = |call: fn(usize) -> String| (0..100).map(|n| format!("{} AS a{n}", call(n))).collect::<Vec<_>>().join(", ");
+    let one = |bytes: usize| format!("(SELECT max(repeat('x', {bytes} + value)) AS s FROM range(1))");
+    let reversed = columns(|n| format!("reverse(left(s, -{n}))"));
+    let error = lake.text(&format!("SELECT {reversed} FROM {}", one(120_000_000))).await.unwrap_err();
+    assert_eq!(error.code(), Code::QueryFailed, "{error:?}");
+    for columns in [
+        reversed.clone(),
+        columns(|n| format!("CAST(left(s, -{n}) AS BYTEA)")),
+        columns(|n| format!("CASE WHEN length(s) > {n} THEN upper(left(s, -{n})) ELSE s END")),
+        (0..100).map(|n| format!("max(CAST(left(s, -{n}) AS BYTEA))")).collect::<Vec<_>>().join(", "),
+    ] {
+        let error = lake.text(&format!("SELECT {columns} FROM {}", one(10_000_000))).await.unwrap_err();
+        assert_eq!(error.code(), Code::MemoryExceeded, "{}…: {error:?}", &columns[..60]);
+    }
+    let error = lake.text(&format!("SELECT {reversed} FROM (SELECT repeat(s, 400) AS s FROM t)")).await.unwrap_err();
+    assert_eq!(error.code(), Code::MemoryExceeded, "{error:?}");
+    // A value that is looked up once and given to each row.
+    let error = lake.text("SELECT (SELECT max(repeat('x', 1000000 + value)) FROM range(1)), n FROM t").await.unwrap_err();
+    assert_eq!(error.code(), Code::QueryFailed, "{error:?}");
+    // Small ones are free, however many they are, and work on a large one goes on as long as it is one.
+    let modest = lake.text(&format!("SELECT {reversed} FROM t WHERE n = 7")).await.unwrap();
+    assert!(modest.starts_with(" |  txet | txet | txe | "), "{modest}");
+    for (sql, expected) in [
+        (format!("SELECT length(upper(reverse(left(s, -1)))) FROM {}", one(10_000_000)), "9999999"),
+        ("SELECT max(length(upper(reverse(repeat(s, 1000))))) FROM t".to_owned(), "9000"),
+        ("SELECT (SELECT max(s) FROM t) || (SELECT CAST(max(n) AS VARCHAR) FROM t)".to_owned(), "text 99999999"),
+        (
+            "SELECT CASE WHEN n < 3 THEN 'few' ELSE CAST(n AS VARCHAR) END AS c, count(*) FROM t GROUP BY c ORDER BY c LIMIT 1"
+                .to_owned(),
+            "10 | 1",
+        ),
+    ] {
+        assert_eq!(lake.text(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")), expected, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joined_texts_are_counted_before_they_are_joined() {
+    let lake = lake().apart(256 << 20);
+    let (digits, wide) = ("CAST(value AS VARCHAR)", "repeat('x', 1000)");
+    for (sql, codes) in [
+        (format!("SELECT string_agg({digits}, repeat('x', 60000) ORDER BY value) FROM range(9000000)"), [Code::InvalidSql; 2]),
+        (format!("SELECT string_agg(DISTINCT {digits}, repeat('x', 60000)) FROM range(9000000)"), [Code::InvalidSql; 2]),
+        (format!("SELECT string_agg({digits}, '{}') FROM range(9000000)", "x".repeat(60_000)), [Code::InvalidSql; 2]),
+        (format!("SELECT string_agg({digits}, '{}') FROM range(10) GROUP BY value", "x".repeat(2_000)), [Code::InvalidSql; 2]),
+        (format!("SELECT string_agg({digits}, {wide} ORDER BY value) FROM range(9000000)"), [Code::QueryFailed; 2]),
+        (format!("SELECT string_agg(DISTINCT {digits}, {wide}) FROM range(9000000)"), [Code::QueryFailed, Code::MemoryExceeded]),
+        (format!("SELECT string_agg({digits}, {wide}) FROM range(9000000)"), [Code::QueryFailed, Code::MemoryExceeded]),
+        (
+            format!("SELECT value % 1000, string_agg({digits}, {wide} ORDER BY value) FROM range(2000000) GROUP BY value % 1000"),
+            [Code::QueryFailed, Code::MemoryExceeded],
+        ),
+        (format!("SELECT string_agg({digits}, ',') OVER (ORDER BY value) FROM range(100000)"), [Code::QueryFailed; 2]),
+    ] {
+        let error = lake.text(&sql).await.expect_err(&sql[..60]);
+        assert!(codes.contains(&error.code()), "{}…: {error:?}", &sql[..60]);
+    }
+    for (sql, expected) in [
+        ("SELECT string_agg(s, '; ' ORDER BY n DESC) FROM t WHERE n < 3", "text 2; text 1; text 0"),
+        ("SELECT string_agg(DISTINCT left(s, 4), ', ') FROM t", "text"),
+        ("SELECT string_agg(s, ', ') FROM t WHERE n < 0", "NULL"),
+        ("SELECT string_agg(s, NULL ORDER BY n) FROM t WHERE n < 2", "text 0text 1"),
+        ("SELECT max(length(j)) FROM (SELECT string_agg(s, ',' ORDER BY n) AS j FROM t GROUP BY n % 10)", "9889"),
+        ("SELECT length(string_agg(s, ',' ORDER BY n)) FROM t", "98889"),
+        ("SELECT length(string_agg(s, ',')) FROM t", "98889"),
+        ("SELECT length(string_agg(DISTINCT s, ',' ORDER BY s)) FROM t", "98889"),
+        ("SELECT max(j) FROM (SELECT string_agg(s, ',') OVER (ORDER BY n) AS j FROM t WHERE n < 2)", "text 0,text 1"),
+    ] {
+        assert_eq!(lake.text(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")), expected, "{sql}");
+    }
+}
+
+/// A constant is folded while the statement is planned, and a NULL of these would be four terabytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_of_great_length_is_refused_before_anything_is_folded() {
+    let lake = lake();
+    for data_type in ["STRUCT<a INT[1000000][1000000]>", "STRUCT<a INT[2000000000]>", "INT[2000000000]"] {
+        for sql in [
+            format!("SELECT CAST(NULL AS {data_type})"),
+            format!("EXPLAIN SELECT CAST(NULL AS {data_type})"),
+            format!("SELECT {data_type} 'x'"),
+            format!("SELECT * FROM range(CAST(NULL AS {data_type}))"),
+        ] {
+            let error = lake.text(&sql).await.unwrap_err();
+            assert!(matches!(error.code(), Code::StatementRefused | Code::InvalidSql), "{sql}: {error:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

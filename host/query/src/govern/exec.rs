@@ -1,7 +1,8 @@
 //! The physical node of a governed relation.
 //!
 //! **Invariant**: it shows no children, no expressions, no statistics, no ordering and no metrics of its inside; EXPLAIN tells its
-//! name and the relation's. Each partition opens its own redactors and drops them with its stream.
+//! name and the relation's. Each partition opens its own redactors and drops them with its stream. Nobody else can reach the inner
+//! plan, so that what a recursive query asks of all nodes, to be as if never executed, this one does for its inside.
 
 use std::{fmt, sync::Arc};
 
@@ -11,7 +12,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::coop::make_cooperative;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType, reset_plan_states};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
@@ -83,6 +84,15 @@ impl ExecutionPlan for GovernExec {
 
     fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(self)
+    }
+
+    fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self {
+            relation: self.relation.clone(),
+            inner: reset_plan_states(Arc::clone(&self.inner))?,
+            rules: Arc::clone(&self.rules),
+            properties: Arc::clone(&self.properties),
+        }))
     }
 
     fn apply_expressions(

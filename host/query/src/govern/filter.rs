@@ -2,7 +2,7 @@
 //!
 //! **Invariant**: it parses as one expression to its last character, names only columns of the base, and gives the same answer for
 //! the same row: no subqueries, parameters, aggregates, window functions or volatile functions. A row on which it fails is a row that
-//! it does not keep, whatever is asked.
+//! it does not keep, whatever is asked. Names of columns may be written in any case, as in a statement.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, simplify::SimplifyContext};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
-use crate::{error::QueryError, guard};
+use crate::{error::QueryError, guard, idents};
 
 /// A filter that was parsed, typed and checked against its base.
 #[derive(Debug, Clone)]
@@ -31,7 +31,8 @@ pub(crate) struct NoFilter(pub(crate) String);
 impl RowFilter {
     /// Parses `text` over the columns of `base`.
     pub(crate) fn parse(text: &str, base: &SchemaRef, session: &SessionState) -> Result<Self, NoFilter> {
-        let sql_expr = guard::admit_expression(text).map_err(|error| NoFilter(lakehouse_types::Fault::public(&error)))?;
+        let mut sql_expr = guard::admit_expression(text).map_err(|error| NoFilter(lakehouse_types::Fault::public(&error)))?;
+        idents::restore_case_of(&mut sql_expr.expr, base.fields().iter().map(|field| field.name().clone()).collect());
         let schema = Arc::clone(base).to_dfschema().map_err(|error| planning(&error))?;
         let expr = session.create_logical_expr_from_sql_expr(sql_expr, &schema).map_err(|error| planning(&error))?;
         check(&expr)?;

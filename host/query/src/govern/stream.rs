@@ -141,6 +141,8 @@ struct Gathered {
     /// `None` where no column is asked for and rows are only counted.
     columns: Option<BatchCoalescer>,
     counted: usize,
+    /// The most rows of a batch that is counted together.
+    rows: usize,
     ended: bool,
 }
 
@@ -151,7 +153,7 @@ impl Gathered {
         // A batch that is large already goes through as it is.
         let columns = (!places.is_empty())
             .then(|| BatchCoalescer::new(Arc::clone(&schema), rows).with_biggest_coalesce_batch_size(Some(rows / 2)));
-        Ok(Self { places, schema, columns, counted: 0, ended: false })
+        Ok(Self { places, schema, columns, counted: 0, rows: rows.max(1), ended: false })
     }
 
     fn push(&mut self, batch: &RecordBatch, mask: Option<&BooleanArray>) -> Result<()> {
@@ -182,10 +184,42 @@ impl Gathered {
         if let Some(columns) = &mut self.columns {
             return columns.next_completed_batch();
         }
-        if !self.ended || self.counted == 0 {
+        // What is left at the end is given out as it is.
+        let full = self.counted >= self.rows;
+        if self.counted == 0 || !(full || self.ended) {
             return None;
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(std::mem::take(&mut self.counted)));
+        let rows = self.counted.min(self.rows);
+        self.counted -= rows;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), Vec::new(), &options).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
+    use arrow::datatypes::Schema;
+
+    use super::{Gathered, Rules};
+
+    /// A count asks for no column: its batches come as they are full, and are no larger than any other's.
+    #[test]
+    fn rows_without_columns_come_as_they_are_counted() {
+        let schema = Arc::new(Schema::empty());
+        let rules = Rules { relation: "v".into(), schema, slots: Vec::new(), filter: None, hidden: None };
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..250));
+        let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let even: BooleanArray = (0..250).map(|n| Some(n % 2 == 0)).collect();
+        let mut gathered = Gathered::new(&rules, &batch.schema(), 100).unwrap();
+        let full = |gathered: &mut Gathered| std::iter::from_fn(|| gathered.next()).map(|rows| rows.num_rows()).collect::<Vec<_>>();
+        gathered.push(&batch, None).unwrap();
+        assert_eq!(full(&mut gathered), [100, 100]);
+        gathered.push(&batch, Some(&even)).unwrap();
+        assert_eq!(full(&mut gathered), [100]);
+        gathered.finish().unwrap();
+        assert_eq!(full(&mut gathered), [75]);
     }
 }

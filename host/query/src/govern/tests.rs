@@ -376,3 +376,15 @@ fn a_filter_is_one_plain_condition() {
         }
     }
 }
+
+/// Files from the wild have headers in any case, and SQL folds what is not quoted.
+#[test]
+fn a_filter_finds_its_columns_in_any_case() {
+    let field = |name: &str| Field::new(name, DataType::Int64, true);
+    let schema = Arc::new(Schema::new(vec![field("Year"), field("Miles_per_Gallon"), field("id")]));
+    for filter in ["Year > 1970", "year > 1970 AND ID = 1", "\"Year\" > 1970 OR miles_per_gallon IS NULL"] {
+        let parsed = RowFilter::parse(filter, &schema, template().bare());
+        assert!(parsed.is_ok(), "{filter}: {parsed:?}");
+    }
+    assert!(RowFilter::parse("\"year\" > 1970", &schema, template().bare()).is_err(), "quoted names are left alone");
+}

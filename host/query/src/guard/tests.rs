@@ -1,10 +1,14 @@
 //! T-20, and the shape limits of T-22.
 
+use std::time::{Duration, Instant};
+
 use lakehouse_types::{Code, Fault};
 
 use super::{Command, admit};
 
 const LIMIT: usize = 256 * 1024;
+/// Far from what any of these takes, and from what exponentially many ways through a parser would: others use the cores too.
+const IN_TIME: Duration = Duration::from_secs(10);
 
 fn code(sql: &str) -> Option<Code> {
     admit(sql, LIMIT).err().map(|error| error.code())
@@ -90,6 +94,38 @@ fn writing_inside_a_query_is_refused() {
     }
 }
 
+/// However deep it is, and however the type is named: constants are folded while the statement is planned.
+#[test]
+fn a_type_of_a_fixed_length_is_refused_wherever_it_is_named() {
+    for data_type in [
+        "INT[2000000000]",
+        "INT[][5]",
+        "INT[5][]",
+        "ARRAY<INT[5]>",
+        "STRUCT<a INT[1000000][1000000]>",
+        "STRUCT<a INT, b STRUCT<c ARRAY<INT[5]>>>",
+        "STRUCT<a INT[5]>[]",
+    ] {
+        for sql in [
+            format!("SELECT CAST(NULL AS {data_type})"),
+            format!("SELECT TRY_CAST(NULL AS {data_type})"),
+            format!("SELECT NULL::{data_type}"),
+            format!("SELECT {data_type} 'x'"),
+            format!("SELECT 1 FROM t WHERE abs(CAST(NULL AS {data_type})) IS NULL"),
+            format!("SELECT * FROM range(CAST(NULL AS {data_type}))"),
+            format!("SELECT 1 FROM t ORDER BY NULL::{data_type}"),
+            format!("EXPLAIN SELECT CAST(NULL AS {data_type})"),
+        ] {
+            // A few of these do not parse, which is as good.
+            assert!(matches!(code(&sql), Some(Code::StatementRefused | Code::InvalidSql)), "{sql}: {:?}", code(&sql));
+        }
+        assert_eq!(code(&format!("SELECT CAST(NULL AS {data_type})")), Some(Code::StatementRefused), "{data_type}");
+    }
+    for data_type in ["INT", "INT[]", "ARRAY<INT>", "STRUCT<a INT[], b VARCHAR>", "DECIMAL(10, 2)"] {
+        assert_eq!(code(&format!("SELECT CAST(NULL AS {data_type})")), None, "{data_type}");
+    }
+}
+
 #[test]
 fn a_statement_of_any_shape_answers_in_time() {
     let deep = |open: &str, close: &str, n: usize| format!("SELECT {}1{}", open.repeat(n), close.repeat(n));
@@ -111,14 +147,14 @@ fn a_statement_of_any_shape_answers_in_time() {
         format!("SELECT {}1{}", "CASE WHEN TRUE THEN ".repeat(3_000), " END".repeat(3_000)),
         "x".repeat(10 * 1024 * 1024),
     ] {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let code = code(&sql);
         assert!(
             matches!(code, Some(Code::InvalidSql | Code::BodyTooLarge | Code::StatementRefused)),
             "{}…: {code:?}",
             &sql[..60]
         );
-        assert!(started.elapsed().as_millis() < 1_000, "{}…: {:?}", &sql[..60], started.elapsed());
+        assert!(started.elapsed() < IN_TIME, "{}…: {:?}", &sql[..60], started.elapsed());
     }
 }
 
@@ -136,9 +172,9 @@ fn a_statement_just_below_the_limits_parses_in_time() {
         format!("SELECT x IN {}1{}", "(".repeat(40), ")".repeat(40)),
         format!("SELECT 1{}", " OR a = 1".repeat(240)),
     ] {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let answer = admit(&sql, LIMIT);
-        assert!(started.elapsed().as_millis() < 2_000, "{}…: {:?} {:?}", &sql[..50], started.elapsed(), answer.err());
+        assert!(started.elapsed() < IN_TIME, "{}…: {:?} {:?}", &sql[..50], started.elapsed(), answer.err());
     }
 }
 
