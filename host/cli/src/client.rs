@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
-use url::Url;
+use url::{Host, Url};
 
 use crate::{
     args::Connection,
@@ -39,12 +39,15 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err(Failure::Usage(format!("{url:?} is not a URL of a server: write http://HOST:PORT")));
         }
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("lakehouse-cli/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|source| Failure::Unreachable { url: url.to_owned(), source })?;
+            .user_agent(concat!("lakehouse-cli/", env!("CARGO_PKG_VERSION")));
+        // A proxy of the environment cannot reach this machine's own loopback, and would see the key.
+        if is_loopback(&base) {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|source| Failure::Unreachable { url: url.to_owned(), source })?;
         Ok(Self { http, base, key: key.filter(|key| !key.is_empty()), profile })
     }
 
@@ -137,6 +140,15 @@ impl Client {
     }
 }
 
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}
+
 async fn refusal(answer: Response) -> Failure {
     let status = answer.status();
     let request_id = answer.headers().get("x-request-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -160,9 +172,15 @@ async fn refusal(answer: Response) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        process::{Command, Stdio},
+    };
+
     use reqwest::Method;
 
-    use super::Client;
+    use super::{Client, is_loopback};
 
     #[test]
     fn names_are_escaped_into_one_segment() {
@@ -176,5 +194,61 @@ mod tests {
         for bad in ["", "127.0.0.1:3100", "ftp://x", "mailto:a"] {
             assert!(Client::with(bad, None, None).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn loopback_is_known_by_any_of_its_names() {
+        for (url, expected) in [
+            ("http://127.0.0.1:3100", true),
+            ("http://127.1.2.3", true),
+            ("http://[::1]:3100", true),
+            ("http://[::ffff:127.0.0.1]", true),
+            ("http://LocalHost", true),
+            ("http://lake.localhost", true),
+            ("http://localhost.example.org", false),
+            ("http://10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
+        }
+    }
+
+    /// The part of the test below that runs in a process with a proxy in its environment.
+    #[tokio::test]
+    #[ignore = "run by a_key_for_a_server_here_never_goes_to_a_proxy"]
+    async fn ask_the_server_that_was_named() {
+        let Ok(url) = std::env::var("LAKEHOUSE_TEST_URL") else { return };
+        let client = Client::with(&url, Some("secret".to_owned()), None).unwrap();
+        assert_eq!(client.get(&["health"]).await.unwrap(), 7);
+    }
+
+    #[test]
+    fn a_key_for_a_server_here_never_goes_to_a_proxy() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["client::tests::ask_the_server_that_was_named", "--exact", "--ignored"])
+            .env("LAKEHOUSE_TEST_URL", url)
+            .envs(["http_proxy", "HTTP_PROXY", "all_proxy"].map(|name| (name, "http://127.0.0.1:9")))
+            .env_remove("no_proxy")
+            .env_remove("NO_PROXY")
+            .env_remove("REQUEST_METHOD")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        server.set_nonblocking(true).unwrap();
+        let status = loop {
+            if let Ok((mut asked, _)) = server.accept() {
+                let mut head = [0; 1024];
+                asked.set_nonblocking(false).unwrap();
+                let read = asked.read(&mut head).unwrap();
+                assert!(String::from_utf8_lossy(&head[..read]).starts_with("GET /health "));
+                asked.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n7").unwrap();
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        assert!(status.success(), "the proxy was asked");
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! **Invariant**: every failure has one exit code, listed in `lakehouse --help`.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use lakehouse_types::Code;
 use serde::Deserialize;
@@ -53,10 +56,24 @@ pub(crate) enum Failure {
     },
     #[error("the connection to the server broke")]
     Broken(#[source] reqwest::Error),
+    /// After a 2xx: a form of answer that cannot say why.
+    #[error("the answer was broken off after {bytes} bytes: row limit, deadline or a rule")]
+    BrokenOff {
+        bytes: u64,
+        #[source]
+        source: reqwest::Error,
+    },
     #[error("the server's answer is not what this client expects: {0}")]
     Answer(String),
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    /// One of several files.
+    #[error("{}: {failure}", path.display())]
+    OfFile {
+        path: PathBuf,
+        #[source]
+        failure: Box<Failure>,
+    },
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     /// A start of the server that failed, in its own words.
@@ -67,6 +84,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The failure, with the file that it is about.
+    pub(crate) fn of(self, file: &Path) -> Self {
+        match self {
+            Self::File { .. } => self,
+            failure => Self::OfFile { path: file.to_owned(), failure: Box::new(failure) },
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Problem(problem) => match problem.status {
@@ -76,14 +101,19 @@ impl Failure {
             },
             Self::Usage(_) | Self::File { .. } => exit::USAGE,
             Self::Unreachable { .. } | Self::Broken(_) => exit::UNREACHABLE,
-            Self::Answer(_) | Self::Start(_) => exit::SERVER_FAILED,
+            Self::BrokenOff { .. } | Self::Answer(_) | Self::Start(_) => exit::SERVER_FAILED,
+            Self::OfFile { failure, .. } => failure.exit_code(),
             Self::Output(_) | Self::Demo { .. } => exit::REFUSED,
         }
     }
 
     /// A reader that went away (`| head`) is no failure.
     pub(crate) fn is_closed_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        match self {
+            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::OfFile { failure, .. } => failure.is_closed_pipe(),
+            _ => false,
+        }
     }
 
     /// The lines for a person.
@@ -95,6 +125,17 @@ impl Failure {
                 "  what to do: start one with `lakehouse serve`, or name another with --url or LAKEHOUSE_URL".into(),
             ],
             Self::Broken(source) => vec![format!("error: {self} ({})", innermost(source))],
+            Self::BrokenOff { .. } => vec![
+                format!("error: {self}"),
+                "  what to do: --format ndjson says which, in its last line; with LIMIT or a WHERE there are fewer rows".into(),
+            ],
+            Self::OfFile { path, failure } => {
+                let mut lines = failure.explain();
+                if let Some(first) = lines.first_mut() {
+                    *first = format!("error: {}: {}", path.display(), first.trim_start_matches("error: "));
+                }
+                lines
+            }
             Self::File { path, source } => vec![format!("error: {}: {source}", path.display())],
             other => vec![format!("error: {other}")],
         }
@@ -179,7 +220,7 @@ fn innermost(error: &reqwest::Error) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{Failure, Problem, exit};
+    use super::{Failure, Path, Problem, exit};
 
     fn problem(status: u16) -> Problem {
         serde_json::from_value(json!({
@@ -203,6 +244,18 @@ mod tests {
                 "  request id: 01J",
             ]
         );
+    }
+
+    #[test]
+    fn a_failure_names_the_file_of_several_that_it_is_about() {
+        let failure = Failure::Problem(Box::new(problem(403))).of(Path::new("b.csv"));
+        assert_eq!(
+            failure.explain()[..2],
+            ["error: b.csv: Unknown bucket (403 unknown_bucket)", "  bucket `testin` does not exist"]
+        );
+        assert_eq!(failure.exit_code(), exit::NOT_PERMITTED);
+        let missing = || Failure::File { path: "b.csv".into(), source: std::io::ErrorKind::NotFound.into() };
+        assert_eq!(missing().of(Path::new("b.csv")).explain(), missing().explain(), "once is enough");
     }
 
     #[test]

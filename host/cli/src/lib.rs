@@ -1,7 +1,7 @@
 //! The `lakehouse` command line: a server to start, and a client of its HTTP API for everything else.
 //!
-//! **Invariant**: only `serve` (and the child that compiles components) links to the engine; every other command, `demo`
-//! included, knows nothing but HTTP.
+//! **Invariant**: only `serve` (and the child that compiles components) runs the engine; every other command, `demo` included,
+//! knows nothing but HTTP, and shares with the server no more than names: problem codes, formats of files.
 
 mod args; // what can be typed
 mod client; // HTTP, problems

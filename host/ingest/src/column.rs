@@ -11,7 +11,10 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, TimeUnit};
 
-use crate::cell::{FRACTION, INTEGER, boolean, date, float, integer, kind, moment};
+use crate::cell::{FRACTION, INTEGER, TOO_LARGE, boolean, date, float, integer, kind, moment};
+
+/// Integers up to this are exact as floats of 32 bits.
+const FLOAT32_INTEGERS: u64 = 1 << 24;
 
 /// A value on its way into a column.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +57,17 @@ impl<'a> Cell<'a> {
         Some(match target {
             DataType::Boolean => Self::Boolean(boolean(text)?),
             DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Self::of_integer(integer(text)?, target)?,
-            DataType::Float32 | DataType::Float64 => Self::Float(float(text)?),
+            DataType::Float32 | DataType::Float64 => match integer(text) {
+                // A zero may have a sign.
+                Some(value) if value != 0 => Self::of_integer(value, target)?,
+                _ if text.iter().skip_while(|byte| **byte == b'-').all(u8::is_ascii_digit) => Self::of_digits(text, target)?,
+                _ => {
+                    let value = float(text)?;
+                    // Infinity is written in letters; digits that make one are too large.
+                    let is_named = text.iter().any(|byte| matches!(byte, b'N' | b'n'));
+                    Self::of_float(value, target).filter(|_| is_named || value.is_finite())?
+                }
+            },
             DataType::Date32 => Self::Days(date(text)?),
             DataType::Timestamp(TimeUnit::Microsecond, zone) => match moment(text) {
                 Some(moment) if moment.has_zone == zone.is_some() => Self::Micros(moment.micros),
@@ -66,15 +79,37 @@ impl<'a> Cell<'a> {
         })
     }
 
-    /// The integer, if the type is wide enough.
+    /// The integer, if the type is wide enough, and a float does not round it.
     pub(crate) fn of_integer(value: i64, target: &DataType) -> Option<Self> {
         let fits = match target {
             DataType::Int8 => i8::try_from(value).is_ok(),
             DataType::Int16 => i16::try_from(value).is_ok(),
             DataType::Int32 => i32::try_from(value).is_ok(),
+            DataType::Float32 | DataType::Float64 if value.unsigned_abs() <= FLOAT32_INTEGERS => {
+                return Some(Self::Float(value as f64));
+            }
+            DataType::Float32 | DataType::Float64 => return Self::of_digits(value.to_string().as_bytes(), target),
             _ => true,
         };
         fits.then_some(Self::Integer(value))
+    }
+
+    /// The float, if it does not become infinite in the column.
+    pub(crate) fn of_float(value: f64, target: &DataType) -> Option<Self> {
+        let is_kept = *target != DataType::Float32 || !value.is_finite() || (value as f32).is_finite();
+        is_kept.then_some(Self::Float(value))
+    }
+
+    /// Digits of an integer as a float that equals it, or is written with the same digits.
+    fn of_digits(text: &[u8], target: &DataType) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let value: f64 = text.parse().ok()?;
+        let (kept, written) = match target {
+            DataType::Float32 => (f64::from(value as f32), (value as f32).to_string()),
+            _ => (value, value.to_string()),
+        };
+        let is_equal = text.parse::<i64>().is_ok_and(|digits| kept as i128 == i128::from(digits));
+        (is_equal || written == text).then_some(Self::Float(value))
     }
 
     /// Bytes that the cell takes in a batch, about.
@@ -90,6 +125,8 @@ impl<'a> Cell<'a> {
 pub(crate) fn found(text: &[u8], target: &DataType) -> &'static str {
     match (kind(text), target) {
         (INTEGER, DataType::Int8 | DataType::Int16 | DataType::Int32) => "an integer too large for the column",
+        (INTEGER | TOO_LARGE, DataType::Float32 | DataType::Float64) => "an integer that the column would round",
+        (FRACTION, DataType::Float32) => "a number too large for the column",
         (INTEGER | FRACTION, DataType::Decimal128(_, _)) => "a number with too many digits",
         (kind, _) => kind,
     }
@@ -213,7 +250,7 @@ mod tests {
     fn texts_fit_types_or_say_no() {
         let local = DataType::Timestamp(TimeUnit::Microsecond, None);
         let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let cases: [(&str, &DataType, Result<Cell<'_>, Misfit>); 17] = [
+        let cases: [(&str, &DataType, Result<Cell<'_>, Misfit>); 36] = [
             ("", &DataType::Int64, Ok(Cell::Null)),
             ("", &DataType::Utf8, Ok(Cell::Null)),
             ("007", &DataType::Utf8, Ok(Cell::Text("007".into()))),
@@ -221,6 +258,25 @@ mod tests {
             ("128", &DataType::Int8, Err(Misfit::Type)),
             ("1e5", &DataType::Float64, Ok(Cell::Float(1e5))),
             ("x", &DataType::Float64, Err(Misfit::Type)),
+            ("", &DataType::Float64, Ok(Cell::Null)),
+            ("-", &DataType::Float64, Err(Misfit::Type)),
+            ("--1", &DataType::Float64, Err(Misfit::Type)),
+            ("007", &DataType::Float64, Ok(Cell::Float(7.0))),
+            ("9007199254740992", &DataType::Float64, Ok(Cell::Float(9_007_199_254_740_992.0))),
+            ("9007199254740993", &DataType::Float64, Err(Misfit::Type)),
+            ("-9007199254740994", &DataType::Float64, Ok(Cell::Float(-9_007_199_254_740_994.0))),
+            ("9223372036854775807", &DataType::Float64, Err(Misfit::Type)),
+            ("12345678901234567000", &DataType::Float64, Ok(Cell::Float(12_345_678_901_234_567_000.0))),
+            ("12345678901234567890", &DataType::Float64, Err(Misfit::Type)),
+            ("1e300", &DataType::Float64, Ok(Cell::Float(1e300))),
+            ("1e400", &DataType::Float64, Err(Misfit::Type)),
+            ("-inf", &DataType::Float64, Ok(Cell::Float(f64::NEG_INFINITY))),
+            ("16777216", &DataType::Float32, Ok(Cell::Float(16_777_216.0))),
+            ("16777217", &DataType::Float32, Err(Misfit::Type)),
+            ("16777218", &DataType::Float32, Ok(Cell::Float(16_777_218.0))),
+            ("1e300", &DataType::Float32, Err(Misfit::Type)),
+            ("0.1", &DataType::Float32, Ok(Cell::Float(0.1))),
+            ("inf", &DataType::Float32, Ok(Cell::Float(f64::INFINITY))),
             ("TRUE", &DataType::Boolean, Ok(Cell::Boolean(true))),
             ("1", &DataType::Boolean, Err(Misfit::Type)),
             ("1970-01-02", &local, Ok(Cell::Micros(86_400_000_000))),
@@ -235,7 +291,12 @@ mod tests {
         for (text, target, expected) in cases {
             assert_eq!(Cell::parse(Cow::Borrowed(text.as_bytes()), target), expected, "{text} as {target}");
         }
+        let zero = Cell::parse(Cow::Borrowed(b"-0"), &DataType::Float64);
+        assert!(matches!(zero, Ok(Cell::Float(zero)) if zero.is_sign_negative()), "{zero:?}");
         assert_eq!(found(b"128", &DataType::Int8), "an integer too large for the column");
+        assert_eq!(found(b"9007199254740993", &DataType::Float64), "an integer that the column would round");
+        assert_eq!(found(b"12345678901234567890", &DataType::Float64), "an integer that the column would round");
+        assert_eq!(found(b"1e300", &DataType::Float32), "a number too large for the column");
         assert_eq!(found(b"1.505", &DataType::Decimal128(5, 2)), "a number with too many digits");
         assert_eq!(found(b"x", &DataType::Int8), "text");
         assert_eq!(Cell::parse(Cow::Borrowed(&[0xff]), &DataType::Utf8), Err(Misfit::Encoding));

@@ -1,21 +1,27 @@
 //! Parquet and Arrow IPC: typed batches as they are.
 //!
 //! **Invariant**: the libraries see only lengths that the file has bytes for, because they allocate what is claimed and a failed
-//! allocation ends the process; the table gets batches of bounded size.
+//! allocation ends the process; what they hold at once is bounded before they read it; the table gets batches whose plain values are
+//! bounded, however few bytes stand for them.
 
-mod footer; // Parquet's footer and page headers, walked
+mod footer; // Parquet's footer, walked
 mod frames; // Arrow's messages, walked
+mod packed; // Parquet's packed integers
+mod pages; // what reading a row group takes
+mod plain; // columns with nothing but their rows
 mod thrift; // the compact protocol
 mod width; // bytes of rows
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchReader};
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use crate::delimited::MAX_COLUMNS;
 use crate::rows::Rows;
@@ -27,23 +33,35 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Plain values of a batch that goes on to the table, if it has more than one row.
 const BATCH_BYTES: usize = 64 << 20;
+/// Plain values of one row.
+const MAX_ROW_MIB: u64 = 256;
+const MAX_ROW_BYTES: usize = (MAX_ROW_MIB << 20) as usize;
 /// Metadata that is read at once: a Parquet footer, an Arrow message without its body.
 const MAX_METADATA_BYTES: u64 = 64 << 20;
 /// Stands before the stream in an Arrow file, with zeros after it: to 8 bytes by the format, to 64 by some writers.
 const ARROW_MAGIC: &[u8] = b"ARROW1";
 const ARROW_ALIGNMENTS: (usize, usize) = (8, 64);
 
-/// Reads a Parquet file.
+/// Reads a Parquet file, a row group at a time.
 pub(crate) fn read_parquet(spool: &Spool, options: &IngestOptions, rows: &Rows) -> Result<(), IngestError> {
     const WHAT: &str = "Parquet";
     let bytes = length(&spool.reader()?)?;
     footer::check_footer(spool.reader()?, bytes)?;
     let file = spool.reader()?;
-    let builder = caught(WHAT, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(|error| broken(WHAT, error))?;
-    footer::check_pages(spool.reader()?, bytes, builder.metadata())?;
-    let at_once = footer::rows_at_once(builder.metadata(), options.batch_rows)?;
-    let reader = caught(WHAT, || builder.with_batch_size(at_once).build())?.map_err(|error| broken(WHAT, error))?;
-    forward(reader, WHAT, options, rows)
+    let load = || {
+        let named = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+        let viewed = ArrowReaderOptions::new().with_schema(Arc::new(plain::viewed(named.schema())));
+        ArrowReaderMetadata::try_new(Arc::clone(named.metadata()), viewed)
+    };
+    let metadata = caught(WHAT, load)?.map_err(|error| broken(WHAT, error))?;
+    begin(metadata.schema(), rows)?;
+    for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
+        let at_once = pages::rows_at_once(&file, bytes, group, options.batch_rows)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(spool.reader()?, metadata.clone());
+        let build = || builder.with_row_groups(vec![index]).with_batch_size(at_once).build();
+        forward(caught(WHAT, build)?.map_err(|error| broken(WHAT, error))?, WHAT, options, rows)?;
+    }
+    Ok(())
 }
 
 /// Reads an Arrow IPC stream, or an Arrow file as the stream that is in it.
@@ -59,6 +77,7 @@ pub(crate) fn read_arrow(spool: &Spool, options: &IngestOptions, rows: &Rows) ->
     let mut file = spool.reader()?;
     file.seek(SeekFrom::Start(begins)).map_err(IngestError::Spool)?;
     let reader = caught(WHAT, || StreamReader::try_new(BufReader::new(file), None))?.map_err(|error| broken(WHAT, error))?;
+    begin(&reader.schema(), rows)?;
     forward(reader, WHAT, options, rows)
 }
 
@@ -88,33 +107,39 @@ fn caught<T>(what: &'static str, read: impl FnOnce() -> T) -> Result<T, IngestEr
     catch_unwind(AssertUnwindSafe(read)).map_err(|_| broken(what, "the reader gave up"))
 }
 
+/// Sends a batch without rows: a file without rows makes a table too, and what a table cannot store is refused at once.
+fn begin(schema: &Arc<Schema>, rows: &Rows) -> Result<(), IngestError> {
+    if schema.fields().len() > MAX_COLUMNS {
+        return Err(IngestError::TooManyColumns { limit: MAX_COLUMNS });
+    }
+    rows.send(RecordBatch::new_empty(Arc::clone(schema)))
+}
+
 fn forward(
-    mut batches: impl RecordBatchReader,
+    mut batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
     what: &'static str,
     options: &IngestOptions,
     rows: &Rows,
 ) -> Result<(), IngestError> {
-    let schema = batches.schema();
-    if schema.fields().len() > MAX_COLUMNS {
-        return Err(IngestError::TooManyColumns { limit: MAX_COLUMNS });
-    }
-    rows.send(RecordBatch::new_empty(schema))?;
     while let Some(batch) = caught(what, || batches.next())? {
-        hand_on(batch.map_err(|error: ArrowError| broken(what, error))?, options, rows)?;
+        hand_on(&batch.map_err(|error| broken(what, error))?, what, options, rows)?;
     }
     Ok(())
 }
 
 /// Sends the batch in parts of at most [`BATCH_BYTES`] and as many rows as other formats have in a batch.
-fn hand_on(batch: RecordBatch, options: &IngestOptions, rows: &Rows) -> Result<(), IngestError> {
+fn hand_on(batch: &RecordBatch, what: &'static str, options: &IngestOptions, rows: &Rows) -> Result<(), IngestError> {
     let count = batch.num_rows();
-    let is_small = || width::of_all(batch.columns()) <= BATCH_BYTES;
-    if count <= 1 || count <= options.batch_rows && is_small() {
-        return rows.send(batch);
+    let fits = |bytes: usize| caught(what, || width::of_all(batch.columns(), bytes) <= bytes);
+    if count > 1 && (count > options.batch_rows || !fits(BATCH_BYTES)?) {
+        let half = count / 2;
+        hand_on(&batch.slice(0, half), what, options, rows)?;
+        return hand_on(&batch.slice(half, count - half), what, options, rows);
     }
-    let half = count / 2;
-    hand_on(batch.slice(0, half), options, rows)?;
-    hand_on(batch.slice(half, count - half), options, rows)
+    if count == 1 && !fits(MAX_ROW_BYTES)? {
+        return Err(IngestError::PartTooLarge { part: "a row of the file", limit_mib: MAX_ROW_MIB });
+    }
+    rows.send(caught(what, || plain::plain(batch))?.map_err(|error| broken(what, error))?)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use lakehouse_types::ColumnName;
 
 use crate::cell::Kinds;
 use crate::column::{Cell, Column, Misfit, found};
-use crate::records::{Record, Records};
+use crate::records::{Record, Records, Unreadable};
 use crate::rows::Rows;
 use crate::spool::Spool;
 use crate::{IngestError, IngestOptions};
@@ -39,7 +39,7 @@ pub(crate) fn read(
         Ok::<_, IngestError>(records)
     };
     let mut records = open()?;
-    let header = records.read()?.ok_or(IngestError::Empty)?;
+    let header = records.read()?.ok_or(IngestError::Empty)??;
     let names = names(&header)?;
     let known: Vec<Option<DataType>> = names.iter().map(|name| known(existing, name)).collect();
     let types =
@@ -76,8 +76,10 @@ fn names(header: &Record<'_>) -> Result<Vec<String>, IngestError> {
     Ok(names)
 }
 
-fn ragged(record: &Record<'_>, expected: usize) -> IngestError {
-    IngestError::Ragged { line: record.line, expected, found: record.len() }
+/// The record, if it has as many fields as the header.
+fn whole(record: Record<'_>, expected: usize) -> Result<Record<'_>, Unreadable> {
+    let (line, found) = (record.line, record.len());
+    if found == expected { Ok(record) } else { Err(Unreadable { line, error: IngestError::Ragged { line, expected, found } }) }
 }
 
 /// The types of all columns: the known ones, and for each other the narrowest that holds every row.
@@ -89,12 +91,11 @@ fn infer<R: std::io::Read>(
     let mut open: Vec<(usize, Kinds)> =
         known.iter().enumerate().filter(|(_, known)| known.is_none()).map(|(index, _)| (index, Kinds::ANY)).collect();
     while let Some(record) = records.read()? {
-        if record.len() != known.len() {
-            if rows.skips() {
-                continue;
-            }
-            return Err(ragged(&record, known.len()));
-        }
+        let record = match record.and_then(|record| whole(record, known.len())) {
+            Ok(record) => record,
+            Err(_) if rows.skips() => continue,
+            Err(unreadable) => return Err(unreadable.into()),
+        };
         for (index, kinds) in &mut open {
             if *kinds != Kinds::TEXT {
                 let text = record.field(*index);
@@ -137,11 +138,14 @@ fn build<R: std::io::Read>(
     };
     let mut cells: Vec<Cell<'static>> = Vec::new();
     while let Some(record) = records.read()? {
+        let record = match record.and_then(|record| whole(record, names.len())) {
+            Ok(record) => record,
+            Err(Unreadable { line, error }) => {
+                rows.reject(line, error)?;
+                continue;
+            }
+        };
         let line = record.line;
-        if record.len() != names.len() {
-            rows.reject(line, ragged(&record, names.len()))?;
-            continue;
-        }
         let mut parsed = recycle(std::mem::take(&mut cells));
         let mut misfit = None;
         for (index, target) in types.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Which format an input has: as the caller says, else by its name, its media type, its first bytes.
 
+use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,20 @@ pub enum Format {
     Parquet,
     /// Arrow IPC, file or stream.
     Arrow,
+}
+
+/// The parameter's value.
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+        })
+    }
 }
 
 impl FromStr for Format {
@@ -84,7 +99,7 @@ impl Format {
 
 #[cfg(test)]
 mod tests {
-    use super::Format;
+    use super::{FORMATS, Format};
 
     #[test]
     fn names_and_media_types_tell_the_format() {
@@ -92,6 +107,8 @@ mod tests {
             ("a.CSV", Some(Format::Csv)),
             ("dir.csv/a.tsv.gz", Some(Format::Tsv)),
             ("a.b.jsonl.zst", Some(Format::Ndjson)),
+            ("a.csv.gzip", Some(Format::Csv)),
+            ("a.pq.zstd", Some(Format::Parquet)),
             ("a.gz", None),
             ("csv", Some(Format::Csv)),
             ("", None),
@@ -99,6 +116,9 @@ mod tests {
         ];
         for (name, expected) in names {
             assert_eq!(Format::of_name(name), expected, "{name}");
+        }
+        for word in FORMATS.split('|') {
+            assert_eq!(word.parse::<Format>().unwrap().to_string(), word);
         }
         assert_eq!(Format::of_content_type("text/csv; charset=utf-8"), Some(Format::Csv));
         assert_eq!(Format::of_content_type("application/octet-stream"), None);

@@ -1,22 +1,24 @@
 //! JSON and NDJSON: one pass to find the shape of all rows, one to read.
 //!
 //! Nested objects and lists stay structs and lists where all rows agree; where they do not, the column is text: strings as they
-//! are, everything else as JSON. Strings stay text unless the dataset's column says otherwise.
+//! are, everything else as JSON. Strings stay text unless the dataset's column says otherwise; so do integers beyond 64 bits, which
+//! no number would keep.
 
 mod build; // values → arrays
 mod documents; // bytes → rows
 mod shape; // what all rows have in common
+mod value; // a value with all its digits
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use lakehouse_tables::friendly;
-use serde_json::{Map, Value};
 
 use self::build::Builder;
 use self::documents::{Document, Documents};
 use self::shape::Members;
+use self::value::{Object, Value};
 use crate::delimited::{BATCH_BYTES, MAX_COLUMNS};
 use crate::rows::Rows;
 use crate::spool::Spool;
@@ -43,15 +45,19 @@ pub(crate) fn read(
 }
 
 /// A row, or why it is none.
-fn parse(document: &Document<'_>) -> Result<Map<String, Value>, IngestError> {
-    match serde_json::from_slice(document.bytes) {
+fn parse(document: &Document<'_>) -> Result<Object, IngestError> {
+    match Value::parse(document.bytes) {
         Ok(Value::Object(row)) => Ok(row),
         Ok(_) => Err(IngestError::NotAnObject { line: document.line }),
-        Err(error) => Err(IngestError::Malformed {
-            line: document.line + error.line().saturating_sub(1) as u64,
-            column: error.column(),
-            what: "this is not valid JSON",
-        }),
+        Err(error) => {
+            let lines_down = error.line().saturating_sub(1);
+            let before = if lines_down == 0 { document.before } else { 0 };
+            Err(IngestError::Malformed {
+                line: document.line + lines_down as u64,
+                column: before + error.column(),
+                what: "this is not valid JSON",
+            })
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Records<R> {
     at_end: bool,
     /// Line of `start`, from 1.
     line: u64,
+    /// `start` lies in a record that is broken: its line ends it.
+    broken: bool,
     fields: Fields,
 }
 
@@ -96,6 +98,20 @@ impl Record<'_> {
     }
 }
 
+/// A record that is none of a table's, after which reading goes on.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    /// The line where it starts, from 1.
+    pub(crate) line: u64,
+    pub(crate) error: IngestError,
+}
+
+impl From<Unreadable> for IngestError {
+    fn from(Unreadable { error, .. }: Unreadable) -> Self {
+        error
+    }
+}
+
 enum Scan {
     /// A record ends here; the next one starts at `next`, `lines` further down.
     Record {
@@ -106,10 +122,16 @@ enum Scan {
         next: usize,
     },
     NeedMore,
-    Bad {
+    /// A quote that nothing closes: where the record ends, nobody knows.
+    Open {
         field: usize,
-        what: &'static str,
         lines: u64,
+    },
+    /// Text at `at` after a closing quote, `lines` further down.
+    Stray {
+        field: usize,
+        lines: u64,
+        at: usize,
     },
 }
 
@@ -125,6 +147,7 @@ impl<R: Read> Records<R> {
             end: 0,
             at_end: false,
             line: 1,
+            broken: false,
             fields: Fields::default(),
         }
     }
@@ -168,22 +191,35 @@ impl<R: Read> Records<R> {
         Ok(())
     }
 
-    /// The next record; `None` at the end.
-    pub(crate) fn read(&mut self) -> Result<Option<Record<'_>>, IngestError> {
+    /// The next record, or why it alone cannot be read; `None` at the end.
+    ///
+    /// # Errors
+    /// When nobody can tell where the next record begins.
+    pub(crate) fn read(&mut self) -> Result<Option<Result<Record<'_>, Unreadable>>, IngestError> {
+        self.skip_broken()?;
         loop {
             match self.scan() {
                 Scan::Record { next, lines } => {
                     let line = self.line;
                     self.start = next;
                     self.line += lines;
-                    return Ok(Some(Record { line, buffer: &self.buffer, fields: &self.fields }));
+                    return Ok(Some(Ok(Record { line, buffer: &self.buffer, fields: &self.fields })));
                 }
                 Scan::Blank { next } => {
                     self.start = next;
                     self.line += 1;
                 }
-                Scan::Bad { field, what, lines } => {
+                Scan::Open { field, lines } => {
+                    let what = "a quoted value is never closed";
                     return Err(IngestError::Malformed { line: self.line + lines, column: field + 1, what });
+                }
+                Scan::Stray { field, lines, at } => {
+                    let line = self.line;
+                    (self.start, self.broken) = (at, true);
+                    self.line += lines;
+                    let what = "text follows the closing quote";
+                    let error = IngestError::Malformed { line: self.line, column: field + 1, what };
+                    return Ok(Some(Err(Unreadable { line, error })));
                 }
                 Scan::NeedMore if self.at_end => return Ok(None),
                 Scan::NeedMore if self.end - self.start > self.limit_bytes => {
@@ -192,6 +228,24 @@ impl<R: Read> Records<R> {
                 Scan::NeedMore => self.fill()?,
             }
         }
+    }
+
+    /// Passes by the rest of the line of a broken record, however long it is.
+    fn skip_broken(&mut self) -> Result<(), IngestError> {
+        while std::mem::take(&mut self.broken) {
+            match memchr(b'\n', &self.buffer[self.start..self.end]) {
+                Some(newline) => {
+                    self.start += newline + 1;
+                    self.line += 1;
+                }
+                None => {
+                    self.start = self.end;
+                    self.broken = !self.at_end;
+                    self.fill()?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads more, keeping what is unread.
@@ -240,7 +294,7 @@ impl<R: Read> Records<R> {
                 let close = loop {
                     let Some(quote) = memchr(b'"', &bytes[from..]).map(|offset| from + offset) else {
                         if self.at_end {
-                            return Scan::Bad { field: self.fields.len(), what: "a quoted value is never closed", lines: opened };
+                            return Scan::Open { field: self.fields.len(), lines: opened };
                         }
                         return Scan::NeedMore;
                     };
@@ -263,10 +317,7 @@ impl<R: Read> Records<R> {
                     [b'\r'] if self.at_end => return Scan::Record { next: at + 1, lines },
                     [b'\r'] => return Scan::NeedMore,
                     [byte, ..] if *byte == self.delimiter => at += 1,
-                    _ => {
-                        let what = "text follows the closing quote";
-                        return Scan::Bad { field: self.fields.len() - 1, what, lines };
-                    }
+                    _ => return Scan::Stray { field: self.fields.len() - 1, lines, at },
                 }
             } else {
                 match memchr2(self.delimiter, b'\n', &bytes[at..]).map(|offset| at + offset) {
@@ -296,13 +347,13 @@ impl<R: Read> Records<R> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::Records;
+    use super::{Records, Unreadable};
     use crate::IngestError;
 
     fn all(text: &str) -> Result<Vec<(u64, Vec<String>)>, IngestError> {
         let mut records = Records::new(text.as_bytes(), b',', 1 << 10);
         let mut found = Vec::new();
-        while let Some(record) = records.read()? {
+        while let Some(record) = records.read()?.transpose()? {
             let fields = (0..record.len()).map(|index| String::from_utf8(record.field(index).into_owned()).unwrap());
             found.push((record.line, fields.collect()));
         }
@@ -323,7 +374,7 @@ mod tests {
     fn a_line_of_delimiters_is_counted_not_kept() {
         let text = ",".repeat(100_000);
         let mut records = Records::new(text.as_bytes(), b',', 1 << 20);
-        assert_eq!(records.read().unwrap().unwrap().len(), 100_001);
+        assert_eq!(records.read().unwrap().unwrap().unwrap().len(), 100_001);
         assert_eq!(records.fields.kept.len(), crate::delimited::MAX_COLUMNS);
     }
 
@@ -335,6 +386,22 @@ mod tests {
         }
         let endless = format!("a\n\"{}", "x".repeat(1 << 21));
         assert!(matches!(all(&endless), Err(IngestError::RecordTooLarge { line: 2, .. })));
+    }
+
+    #[test]
+    fn after_a_stray_quote_the_next_line_is_a_record_again() {
+        let long = "x".repeat(3 << 20);
+        let text = format!("a,b\n\"1\n\",\"2\"{long},\"\n3,4\n\"5\"x\n\n\"6\",7\n\"8\"y");
+        let mut records = Records::new(text.as_bytes(), b',', 1 << 10);
+        let mut found = Vec::new();
+        while let Some(record) = records.read().unwrap() {
+            found.push(match record {
+                Ok(record) => (record.line, record.len()),
+                Err(Unreadable { line, error: IngestError::Malformed { column, .. } }) => (line, 100 + column),
+                Err(unreadable) => panic!("{unreadable:?}"),
+            });
+        }
+        assert_eq!(found, [(1, 2), (2, 102), (4, 2), (5, 101), (7, 2), (8, 101)]);
     }
 
     #[test]
@@ -372,7 +439,7 @@ mod tests {
             let text: String = rows.iter().map(|row| row.iter().map(quote).collect::<Vec<_>>().join(",") + end).collect();
             let mut records = Records::new(Drip(text.as_bytes(), drip), b',', 1 << 10);
             for row in &rows {
-                let record = records.read().unwrap().unwrap();
+                let record = records.read().unwrap().unwrap().unwrap();
                 let fields: Vec<_> = (0..record.len()).map(|i| String::from_utf8(record.field(i).into_owned()).unwrap()).collect();
                 prop_assert_eq!(&fields, row);
             }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use lakehouse_engine::Format;
 use reqwest::{Method, header};
 use serde_json::Value;
 
@@ -17,24 +18,47 @@ pub(crate) async fn ingest(console: Console, client: Client, command: Ingest) ->
     if command.files.len() > 1 && command.idempotency_key.is_some() {
         return Err(Failure::Usage("one idempotency key cannot stand for several files: send them one by one".into()));
     }
+    let (reports, failed) = send_all(console, &client, &command).await;
+    // What came in stays in, whatever failed after it.
+    let written = match reports.as_slice() {
+        _ if console.person => Ok(()),
+        [] => Ok(()),
+        [report] if command.files.len() == 1 => console.write_json(report),
+        _ => console.write_json(&Value::Array(reports)),
+    };
+    failed.map_or(written, Err)
+}
+
+/// The reports of the files up to the first that failed, and why it did.
+async fn send_all(console: Console, client: &Client, command: &Ingest) -> (Vec<Value>, Option<Failure>) {
     let (mut reports, mut begun) = (Vec::new(), BTreeSet::new());
     for file in &command.files {
-        let dataset = dataset_of(&command, file)?;
-        let mode = mode(command.mode, begun.insert(dataset.clone()));
-        let report = send(console, &client, &command, file, &dataset, mode).await?;
-        if console.person {
-            console.line(&told(&report))?;
-            for rejected in report.get("rejected").and_then(Value::as_array).into_iter().flatten() {
-                console.note(&format!("  rejected: {}", plain(rejected)));
-            }
+        match one(console, client, command, file, &mut begun).await {
+            Ok(report) => reports.push(report),
+            Err(failure) if command.files.len() > 1 => return (reports, Some(failure.of(file))),
+            Err(failure) => return (reports, Some(failure)),
         }
-        reports.push(report);
     }
-    match (console.person, reports.as_slice()) {
-        (true, _) => Ok(()),
-        (false, [report]) => console.write_json(report),
-        (false, _) => console.write_json(&Value::Array(reports)),
+    (reports, None)
+}
+
+async fn one(
+    console: Console,
+    client: &Client,
+    command: &Ingest,
+    file: &Path,
+    begun: &mut BTreeSet<String>,
+) -> Result<Value, Failure> {
+    let dataset = dataset_of(command, file)?;
+    let mode = mode(command.mode, begun.insert(dataset.clone()));
+    let report = send(console, client, command, file, &dataset, mode).await?;
+    if console.person {
+        console.line(&told(&report))?;
+        for rejected in report.get("rejected").and_then(Value::as_array).into_iter().flatten() {
+            console.note(&format!("  rejected: {}", plain(rejected)));
+        }
     }
+    Ok(report)
 }
 
 fn dataset_of(command: &Ingest, file: &Path) -> Result<String, Failure> {
@@ -107,30 +131,58 @@ pub(crate) fn dataset_name(file: &Path) -> Option<String> {
     (!slug.is_empty()).then_some(slug)
 }
 
-/// The format that the file's name says, past a compression's ending.
+/// The format that the file's name says, as the server would understand it.
 pub(crate) fn format_of(file: &Path) -> Option<String> {
-    let name = file.file_name()?.to_str()?.to_ascii_lowercase();
-    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-    let format = match name.rsplit_once('.')?.1 {
-        "csv" => "csv",
-        "tsv" | "tab" => "tsv",
-        "json" => "json",
-        "ndjson" | "jsonl" => "ndjson",
-        "parquet" => "parquet",
-        "arrow" | "arrows" | "ipc" | "feather" => "arrow",
-        _ => return None,
-    };
-    Some(format.to_owned())
+    Format::of_name(file.file_name()?.to_str()?).map(|format| format.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{
+        io::{Read, Write},
+        path::Path,
+    };
 
     use clap::Parser;
 
-    use super::{BTreeSet, dataset_name, dataset_of, format_of, mode};
-    use crate::args::{Arguments, Command};
+    use super::{BTreeSet, dataset_name, dataset_of, format_of, mode, send_all};
+    use crate::{
+        args::{Arguments, Command},
+        client::Client,
+        console::Console,
+        failure::exit,
+    };
+
+    #[tokio::test]
+    async fn what_came_in_is_reported_though_a_later_file_fails() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            for answer in ["201 Created\r\ncontent-length: 10\r\n\r\n{\"rows\":1}", "422 No\r\ncontent-length: 0\r\n\r\n"] {
+                let (mut asked, _) = server.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"end\n") {
+                    let mut part = [0; 1024];
+                    let read = asked.read(&mut part).unwrap();
+                    request.extend_from_slice(&part[..read]);
+                }
+                asked
+                    .write_all(format!("HTTP/1.1 {}", answer.replacen("\r\n", "\r\nconnection: close\r\n", 1)).as_bytes())
+                    .unwrap();
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["a.csv", "b.csv", "c.csv"].map(|name| folder.path().join(name));
+        files.iter().for_each(|file| std::fs::write(file, "n\nend\n").unwrap());
+        let line = ["lakehouse", "ingest"].into_iter().chain(files.iter().map(|file| file.to_str().unwrap()));
+        let Command::Ingest(command) = Arguments::try_parse_from(line).unwrap().command else { panic!("an ingest") };
+        let (reports, failed) = send_all(Console::new(true), &Client::with(&url, None, None).unwrap(), &command).await;
+        answering.join().unwrap();
+        assert_eq!(reports, [serde_json::json!({ "rows": 1 })]);
+        let failure = failed.unwrap();
+        assert_eq!(failure.exit_code(), exit::REFUSED);
+        assert!(failure.explain()[0].contains("b.csv"), "{:?}", failure.explain());
+    }
 
     #[test]
     fn each_dataset_is_replaced_by_its_first_file_only() {
@@ -162,7 +214,16 @@ mod tests {
 
     #[test]
     fn the_format_is_seen_through_compression() {
-        for (file, format) in [("a.CSV", Some("csv")), ("a.jsonl.zst", Some("ndjson")), ("a.gz", None), ("a.exe", None)] {
+        for (file, format) in [
+            ("a.CSV", Some("csv")),
+            ("x/a.jsonl.zst", Some("ndjson")),
+            ("a.csv.gzip", Some("csv")),
+            ("a.tsv.zstd", Some("tsv")),
+            ("a.pq", Some("parquet")),
+            ("a.gz", None),
+            ("a.exe", None),
+            ("-", None),
+        ] {
             assert_eq!(format_of(Path::new(file)).as_deref(), format, "{file}");
         }
     }

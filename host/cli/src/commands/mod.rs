@@ -3,6 +3,7 @@
 mod compile;
 mod ingest;
 mod key;
+mod output;
 mod plugin;
 mod serve;
 mod sql;

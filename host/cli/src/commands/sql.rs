@@ -1,16 +1,13 @@
 //! `lakehouse sql`: a statement in, an answer in the form that was asked for.
 //!
-//! **Invariant**: an answer that the server broke off is a failure, however much of it was already written.
+//! **Invariant**: an answer that the server broke off is a failure, however much of it was already written, and makes no file.
 
-use std::{
-    fs::File,
-    io::{self, IsTerminal, Read, Write},
-    path::Path,
-};
+use std::io::{self, IsTerminal, Read};
 
 use reqwest::{Method, Response, header};
 use serde_json::{Value, json};
 
+use super::output::Output;
 use crate::{
     args::{Sql, SqlFormat},
     client::Client,
@@ -45,13 +42,20 @@ pub(crate) async fn sql(console: Console, client: Client, command: Sql) -> Resul
     let request = client.request_with(Method::POST, &["query", "sql"], query).header(header::ACCEPT, accept(format)).json(&body);
     if format == SqlFormat::Table {
         let text = shown(console, &client.json(request).await?)?;
-        return to(output, |out| writeln!(out, "{text}"));
+        let mut output = Output::open(output)?;
+        output.write(format!("{text}\n").as_bytes())?;
+        return output.finish(true);
     }
-    let answer = client.send(request).await?;
-    let tail = stream(answer, output).await?;
+    let answer = client.send(request).await.map_err(|failure| match failure {
+        // A short answer can be broken off before its head has left the server.
+        Failure::Broken(source) => ended(format, 0, source),
+        other => other,
+    })?;
+    let mut output = Output::open(output)?;
+    let tail = stream(answer, format, &mut output).await?;
     match broken_off(format, &tail) {
         Some(problem) => Err(Failure::Problem(Box::new(problem))),
-        None => Ok(()),
+        None => output.finish(tail.ends_with(b"\n")),
     }
 }
 
@@ -91,42 +95,43 @@ fn shown(console: Console, answer: &Value) -> Result<String, Failure> {
     let names: Vec<&str> = columns.iter().map(|column| column.get("name").and_then(Value::as_str).unwrap_or_default()).collect();
     let rows = answer.get("rows").and_then(Value::as_array).ok_or_else(|| missing("rows"))?;
     let text = table(&names, rows.iter().take(SHOWN_ROWS).filter_map(Value::as_array));
-    let (count, s) = (rows.len(), if rows.len() == 1 { "" } else { "s" });
-    if count > SHOWN_ROWS {
-        console.note(&format!("{count} rows, {SHOWN_ROWS} shown; --format csv gives them all"));
-    } else {
-        console.note(&format!("{count} row{s}"));
-    }
-    if answer.get("truncated").is_some_and(|marker| *marker != Value::Bool(false) && !marker.is_null()) {
-        console.note("the server's row limit cut the answer: there are more rows");
-    }
+    let is_cut = answer.get("truncated").is_some_and(|marker| *marker != Value::Bool(false) && !marker.is_null());
+    console.note(&counted(rows.len(), is_cut));
     Ok(text)
 }
 
+/// How many rows there are, and where the others are.
+fn counted(rows: usize, is_cut: bool) -> String {
+    let s = if rows == 1 { "" } else { "s" };
+    let shown = if rows > SHOWN_ROWS { format!(", {SHOWN_ROWS} shown") } else { String::new() };
+    let more = match (is_cut, rows > SHOWN_ROWS) {
+        (true, _) => "; the server's row limit cut the answer: there are more rows",
+        (false, true) => "; --format csv gives them all",
+        (false, false) => "",
+    };
+    format!("{rows} row{s}{shown}{more}")
+}
+
 /// Copies the answer as it arrives and returns its last bytes.
-async fn stream(mut answer: Response, output: Option<&Path>) -> Result<Vec<u8>, Failure> {
-    let mut file = output.map(|path| create(path).map(|file| (path, file))).transpose()?;
-    let mut tail = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(Failure::Broken)? {
-        match &mut file {
-            Some((path, file)) => {
-                file.write_all(&chunk).map_err(|source| Failure::File { path: path.to_path_buf(), source })?;
-            }
-            None => io::stdout().lock().write_all(&chunk)?,
-        }
+async fn stream(mut answer: Response, format: SqlFormat, output: &mut Output) -> Result<Vec<u8>, Failure> {
+    let (mut tail, mut bytes) = (Vec::new(), 0);
+    while let Some(chunk) = answer.chunk().await.map_err(|source| ended(format, bytes, source))? {
+        output.write(&chunk)?;
+        bytes += chunk.len() as u64;
         tail.extend_from_slice(&chunk);
         if tail.len() > 2 * TAIL_BYTES {
             tail.drain(..tail.len() - TAIL_BYTES);
         }
     }
-    if file.is_none() {
-        let mut out = io::stdout().lock();
-        if out.is_terminal() && !tail.ends_with(b"\n") {
-            writeln!(out)?;
-        }
-        out.flush()?;
-    }
     Ok(tail)
+}
+
+/// An answer that ended in its middle: CSV and Arrow have no other way to say that something is wrong.
+fn ended(format: SqlFormat, bytes: u64, source: reqwest::Error) -> Failure {
+    match format {
+        SqlFormat::Csv | SqlFormat::Arrow => Failure::BrokenOff { bytes, source },
+        SqlFormat::Table | SqlFormat::Json | SqlFormat::Ndjson => Failure::Broken(source),
+    }
 }
 
 /// JSON and NDJSON answers that failed after their first byte end with an `error` member.
@@ -152,20 +157,74 @@ fn error_member(error: &Value) -> Failure {
     }
 }
 
-fn to(output: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    match output {
-        Some(path) => write(&mut create(path)?).map_err(|source| Failure::File { path: path.to_owned(), source }),
-        None => Ok(write(&mut io::stdout().lock())?),
-    }
-}
-
-fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|source| Failure::File { path: path.to_owned(), source })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{SqlFormat, broken_off};
+    use std::io::{Read, Write};
+
+    use clap::Parser;
+
+    use super::{SHOWN_ROWS, SqlFormat, broken_off, counted, sql};
+    use crate::{
+        args::{Arguments, Command},
+        client::Client,
+        console::Console,
+        failure::{Failure, exit},
+    };
+
+    /// What the statement in `format` fails with, at a server that answers this and hangs up; a file must be as it was.
+    async fn failure(format: &str, answer: &'static [u8]) -> Failure {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            let (mut asked, _) = server.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") {
+                let mut part = [0; 1024];
+                let read = asked.read(&mut part).unwrap();
+                request.extend_from_slice(&part[..read]);
+            }
+            asked.write_all(answer).unwrap();
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answer");
+        std::fs::write(&path, "before").unwrap();
+        let line = ["lakehouse", "sql", "--format", format, "--output", path.to_str().unwrap(), "SELECT n FROM t"];
+        let Command::Sql(command) = Arguments::try_parse_from(line).unwrap().command else { panic!("a statement") };
+        let failure = sql(Console::new(false), Client::with(&url, None, None).unwrap(), command).await.unwrap_err();
+        answering.join().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        failure
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_broke_off_says_where_and_makes_no_file() {
+        const CUT: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nn\r\n1\r\n\r\n";
+        for (format, answer, after) in [("csv", CUT, 6), ("arrow", CUT, 6), ("csv", b"", 0)] {
+            let failure = failure(format, answer).await;
+            assert!(matches!(failure, Failure::BrokenOff { bytes, .. } if bytes == after), "{failure:?}");
+            assert_eq!(failure.exit_code(), exit::SERVER_FAILED);
+            let told = format!("error: the answer was broken off after {after} bytes: row limit, deadline or a rule");
+            assert_eq!(failure.explain()[0], told);
+        }
+        // Those say what is wrong: without a word the server is gone.
+        for format in ["json", "ndjson"] {
+            assert_eq!(failure(format, CUT).await.exit_code(), exit::UNREACHABLE);
+        }
+    }
+
+    #[test]
+    fn the_note_promises_nothing_that_the_row_limit_cuts() {
+        for (rows, is_cut, note) in [
+            (1, false, "1 row"),
+            (0, false, "0 rows"),
+            (SHOWN_ROWS + 1, false, "1001 rows, 1000 shown; --format csv gives them all"),
+            (SHOWN_ROWS + 1, true, "1001 rows, 1000 shown; the server's row limit cut the answer: there are more rows"),
+            (5, true, "5 rows; the server's row limit cut the answer: there are more rows"),
+        ] {
+            assert_eq!(counted(rows, is_cut), note);
+        }
+    }
 
     #[test]
     fn an_answer_that_broke_off_is_noticed() {

@@ -1,12 +1,13 @@
 //! The server of the story: a child process on a free port with a folder of its own.
 //!
-//! **Invariant**: it never outlives the story: it is killed when dropped, and stops by itself when its stdin closes.
+//! **Invariant**: it never outlives the story: it is killed when dropped, before its folder goes, and stops by itself when its stdin
+//! closes.
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lakehouse_types::random_bytes;
@@ -21,18 +22,31 @@ use crate::{client::Client, commands::LISTENS, failure::Failure};
 
 /// How long a start may take; a slow disk needs some of it.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a killed process may take to be gone.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// The end of the log that is shown when a start failed.
 const SHOWN_LINES: usize = 8;
 
 pub(super) struct Lake {
+    /// Dropped first: it writes into the folder.
+    server: Option<Server>,
     folder: TempDir,
     admin_key: String,
-    server: Option<Server>,
 }
 
 struct Server {
     process: Child,
     url: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.start_kill();
+        let killed = Instant::now();
+        while matches!(self.process.try_wait(), Ok(None)) && killed.elapsed() < KILL_LIMIT {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Lake {
@@ -41,7 +55,7 @@ impl Lake {
         let folder = tempfile::Builder::new().prefix("lakehouse-demo-").tempdir()?;
         components.ship(&folder.path().join("distribution"))?;
         let admin_key = random_bytes::<24>().iter().fold(String::from("demo-"), |key, byte| key + &format!("{byte:02x}"));
-        let mut lake = Self { folder, admin_key, server: None };
+        let mut lake = Self { server: None, folder, admin_key };
         lake.boot().await?;
         Ok(lake)
     }
@@ -124,4 +138,26 @@ async fn listening(process: &mut Child) -> Option<String> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use tokio::process::Command;
+
+    use super::{Lake, Server};
+
+    #[tokio::test]
+    async fn a_dropped_server_is_dead_before_its_folder_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let busy = "while :; do i=$((i + 1)); : > \"$0/$i\"; done 2> /dev/null";
+        let process = Command::new("sh").args(["-c", busy]).arg(&path).stdin(Stdio::null()).spawn().unwrap();
+        while std::fs::read_dir(&path).unwrap().count() < 1_000 {
+            tokio::task::yield_now().await;
+        }
+        drop(Lake { server: Some(Server { process, url: String::new() }), folder, admin_key: String::new() });
+        assert!(!path.exists());
+    }
 }

@@ -29,12 +29,13 @@ pub(crate) async fn tell(console: Console, demo: Demo) -> Result<(), Failure> {
     if let Err(failure) = &told {
         narrator.broke_off(failure);
     }
-    narrator.summary()?;
+    verdict(told, narrator.failed(), narrator.summary())
+}
+
+/// What the story comes to. That nobody reads its summary any more changes nothing about it.
+fn verdict(told: Result<(), Failure>, failed: usize, shown: Result<(), Failure>) -> Result<(), Failure> {
     told?;
-    match narrator.failed() {
-        0 => Ok(()),
-        failed => Err(Failure::Demo { failed }),
-    }
+    if failed > 0 { Err(Failure::Demo { failed }) } else { shown }
 }
 
 async fn story(narrator: &mut Narrator, demo: &Demo) -> Result<(), Failure> {
@@ -82,7 +83,18 @@ fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use std::io;
+
+    use super::{Failure, grouped, verdict};
+
+    #[test]
+    fn a_failed_check_stays_one_when_nobody_reads() {
+        let gone = || Err(Failure::Output(io::ErrorKind::BrokenPipe.into()));
+        assert!(matches!(verdict(Ok(()), 2, gone()), Err(Failure::Demo { failed: 2 })));
+        assert!(matches!(verdict(Err(Failure::Start("interrupted".into())), 1, gone()), Err(Failure::Start(_))));
+        assert!(verdict(Ok(()), 0, gone()).is_err_and(|failure| failure.is_closed_pipe()));
+        assert!(verdict(Ok(()), 0, Ok(())).is_ok());
+    }
 
     #[test]
     fn numbers_are_grouped_by_three() {

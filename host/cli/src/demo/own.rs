@@ -58,10 +58,13 @@ pub(super) async fn choose(client: &Client, dataset: &str, id: &str, report: &Va
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
-        .map(|column| (member(column, "name"), member(column, "type").to_ascii_lowercase()))
+        .map(|column| (member(column, "name"), member(column, "type")))
         .collect();
     let names: Vec<&str> = declared.iter().map(|(name, _)| name.as_str()).collect();
     let id = id_column(&names, id)?;
+    if !declared.iter().any(|(name, kind)| *name == id && names_rows(kind)) {
+        return Err(Failure::Usage(format!("--id {id}: a row key is a column of text or of whole numbers; choose another")));
+    }
     let base = quoted(dataset);
     let mut columns = Vec::new();
     for (name, kind) in declared.iter().filter(|(name, _)| *name != id).take(LOOKED_AT) {
@@ -85,7 +88,7 @@ pub(super) async fn choose(client: &Client, dataset: &str, id: &str, report: &Va
     let keep = keep(client, &base, &key).await?;
     let buried = buried(client, &base, &key, &filter, keys).await?;
     let (shown, withheld, hashed) = divide(&id, &columns, prose.as_deref());
-    Ok(Subject { dataset: dataset.to_owned(), id, shown, withheld, filter, keep, hashed, prose, buried })
+    Ok(Subject { own: true, dataset: dataset.to_owned(), id, shown, withheld, filter, keep, hashed, prose, buried })
 }
 
 /// What was chosen, for the reader of the story.
@@ -180,9 +183,6 @@ async fn buried(client: &Client, base: &str, key: &str, filter: &str, keys: u64)
     let mut found: Vec<Value> = client.rows(&sql).await?.iter().filter_map(|row| row.get("k").cloned()).collect();
     let visible = client.number(&format!("SELECT count(DISTINCT {key}) AS n FROM {base} WHERE ({filter})")).await?;
     found.truncate(usize::try_from(visible.saturating_sub(1)).unwrap_or(usize::MAX));
-    if found.iter().any(|value| !value.is_string() && !value.is_i64() && !value.is_u64()) {
-        return Err(Failure::Usage("--id: a row key is a column of text or of whole numbers; choose another".into()));
-    }
     Ok(found)
 }
 
@@ -199,8 +199,13 @@ fn divide(id: &str, columns: &[Column], prose: Option<&str>) -> (Vec<String>, Op
     (shown, withheld, hashed)
 }
 
+/// Lists and objects of text are none.
 fn is_text(kind: &str) -> bool {
-    ["utf8", "string", "text", "varchar"].iter().any(|name| kind.contains(name))
+    kind == "text"
+}
+
+fn names_rows(kind: &str) -> bool {
+    matches!(kind, "text" | "integer")
 }
 
 fn member(value: &Value, name: &str) -> String {
@@ -209,7 +214,7 @@ fn member(value: &Value, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Column, divide, id_column};
+    use super::{Column, divide, id_column, is_text, names_rows};
 
     fn column(name: &str) -> Column {
         Column { name: name.into(), text: true, distinct: 9, average_chars: 9.0 }
@@ -219,6 +224,15 @@ mod tests {
     fn an_id_is_found_but_for_case_and_punctuation() {
         assert_eq!(id_column(&["a", "Flight No."], "flight_no").unwrap(), "Flight No.");
         assert!(id_column(&["a", "b"], "c").unwrap_err().to_string().contains("a, b"));
+    }
+
+    #[test]
+    fn what_holds_text_inside_is_no_text() {
+        for kind in ["list of text", "object(city: text)", "map of text", "integer", "timestamp without zone"] {
+            assert!(!is_text(kind), "{kind}");
+        }
+        assert!(is_text("text"));
+        assert!(names_rows("integer") && names_rows("text") && !names_rows("float") && !names_rows("list of integer"));
     }
 
     #[test]

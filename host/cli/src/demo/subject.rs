@@ -7,6 +7,8 @@ use super::ask::{literal, quoted};
 /// Chosen for the candidates, found out for a file of one's own.
 #[derive(Debug, Clone)]
 pub(super) struct Subject {
+    /// Rows of the reader's own, about which nothing is known beforehand.
+    pub(super) own: bool,
     pub(super) dataset: String,
     /// The row key.
     pub(super) id: String,
@@ -30,6 +32,7 @@ impl Subject {
     pub(super) fn candidates() -> Self {
         let shown = ["candidate_id", "first_name", "city", "state", "vertical", "years_experience", "hourly_rate", "status"];
         Self {
+            own: false,
             dataset: "candidates".into(),
             id: "candidate_id".into(),
             shown: shown.map(String::from).to_vec(),

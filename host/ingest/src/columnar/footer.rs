@@ -1,21 +1,15 @@
-//! What is looked at in a Parquet file before the Parquet reader sees it: the lengths that it would allocate.
+//! What is looked at in a Parquet file before the Parquet reader sees it: the lengths that its footer claims.
 //!
 //! <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
-use parquet::basic::Type;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-
 use super::thrift::Shape::{Binary, Bool, Byte, Double, Int, List, Struct};
 use super::thrift::{Fields, Walk};
-use super::{BATCH_BYTES, MAX_METADATA_BYTES, broken};
+use super::{MAX_METADATA_BYTES, broken};
 use crate::IngestError;
 
-/// A page, once decompressed. Writers aim at one mebibyte.
-const MAX_PAGE_MIB: u64 = 256;
-const MAX_PAGE_BYTES: i64 = (MAX_PAGE_MIB << 20).cast_signed();
 /// The footer's length and the magic, at the end.
 const TAIL_BYTES: u64 = 8;
 const MAGIC: &[u8; 4] = b"PAR1";
@@ -84,17 +78,6 @@ const FOOTER: Fields = &[
     (6, Binary),
     (7, List(&Struct(&[(1, Struct(EMPTY))]))),
 ];
-const PAGE: Fields = &[
-    (1, Int),
-    (2, Int),
-    (3, Int),
-    (4, Int),
-    (5, Struct(&[(1, Int), (2, Int), (3, Int), (4, Int)])),
-    (6, Struct(EMPTY)),
-    (7, Struct(&[(1, Int), (2, Int), (3, Bool)])),
-    (8, Struct(&[(1, Int), (2, Int), (3, Int), (4, Int), (5, Int), (6, Int), (7, Bool)])),
-];
-
 /// Walks the footer.
 pub(super) fn check_footer(mut file: File, bytes: u64) -> Result<(), IngestError> {
     let mut tail = [0; TAIL_BYTES as usize];
@@ -111,60 +94,4 @@ pub(super) fn check_footer(mut file: File, bytes: u64) -> Result<(), IngestError
     }
     file.seek(SeekFrom::Start(begins)).map_err(IngestError::Spool)?;
     Walk::new(BufReader::new(file), length).structure(FOOTER, &mut |_, _, _| {}).map_err(|source| broken("Parquet", source))
-}
-
-/// Walks the headers of all pages.
-pub(super) fn check_pages(file: File, bytes: u64, metadata: &ParquetMetaData) -> Result<(), IngestError> {
-    let broken = |source: super::Source| broken("Parquet", source);
-    let mut input = BufReader::new(file);
-    for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
-        let begins = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
-        let (begins, mut left) = match (u64::try_from(begins), u64::try_from(column.compressed_size())) {
-            (Ok(begins), Ok(length)) if begins.checked_add(length).is_some_and(|ends| ends <= bytes) => (begins, length),
-            _ => return Err(broken("a column lies outside of the file".into())),
-        };
-        input.seek(SeekFrom::Start(begins)).map_err(IngestError::Spool)?;
-        while left > 0 {
-            let (mut plain, mut packed, mut dictionary) = (0, 0, 0);
-            let mut header = Walk::new(&mut input, left);
-            let heard = header.structure(PAGE, &mut |around, number, value| match (around, number) {
-                (0, 2) => plain = value,
-                (0, 3) => packed = value,
-                (7, 1) => dictionary = value,
-                _ => {}
-            });
-            heard.map_err(broken)?;
-            left = header.left();
-            if plain > MAX_PAGE_BYTES {
-                return Err(IngestError::PartTooLarge { part: "a page of the Parquet file", limit_mib: MAX_PAGE_MIB });
-            }
-            // A value of a dictionary takes a byte at least.
-            if !(0..=plain).contains(&dictionary) {
-                return Err(broken("a page claims more than it has".into()));
-            }
-            let body = u64::try_from(packed).ok().filter(|body| *body <= left);
-            let body = body.ok_or_else(|| broken("a page goes beyond its column".into()))?;
-            left -= body;
-            input.seek_relative(packed).map_err(IngestError::Spool)?;
-        }
-    }
-    Ok(())
-}
-
-/// Rows that are decoded at once: `most`, or as many as [`BATCH_BYTES`] hold by the widths that the file tells.
-pub(super) fn rows_at_once(metadata: &ParquetMetaData, most: usize) -> Result<usize, IngestError> {
-    let mut fixed = 0_u64;
-    for column in metadata.file_metadata().schema_descr().columns() {
-        if column.physical_type() == Type::FIXED_LEN_BYTE_ARRAY {
-            fixed += u64::try_from(column.type_length()).map_err(|_| broken("Parquet", "a value has a negative length"))?;
-        }
-    }
-    if fixed > BATCH_BYTES as u64 {
-        return Err(IngestError::PartTooLarge { part: "a row of the Parquet file", limit_mib: BATCH_BYTES as u64 >> 20 });
-    }
-    let average =
-        |bytes: i64, rows: i64| u64::try_from(bytes).unwrap_or_default() / u64::try_from(rows).unwrap_or_default().max(1);
-    let widest = metadata.row_groups().iter().map(|group| average(group.total_byte_size(), group.num_rows())).max();
-    let row = widest.unwrap_or_default().max(fixed).max(1);
-    Ok(usize::try_from(BATCH_BYTES as u64 / row).unwrap_or(most).clamp(1, most.max(1)))
 }

@@ -1,3 +1,5 @@
+mod hostile; // few bytes that stand for many
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, Int64Array, NullArray, RecordBatch, StringArray};
@@ -6,6 +8,7 @@ use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow::ipc::{CompressionType, MetadataVersion, root_as_message};
 use lakehouse_types::{Code, Fault};
 use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use tokio::sync::mpsc;
 
 use super::{BATCH_BYTES, hand_on, read_arrow, read_parquet};
@@ -28,14 +31,19 @@ fn stream(options: IpcWriteOptions) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-fn parquet() -> Vec<u8> {
-    let mut writer = ArrowWriter::try_new(Vec::new(), numbers().schema(), None).unwrap();
-    writer.write(&numbers()).unwrap();
+fn parquet(batch: &RecordBatch, properties: Option<WriterProperties>) -> Vec<u8> {
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), properties).unwrap();
+    writer.write(batch).unwrap();
     writer.into_inner().unwrap()
 }
 
 /// The rows of each batch that the table would get.
 async fn read(format: Format, body: &[u8]) -> Result<Vec<usize>, IngestError> {
+    Ok(batches(format, body).await?.iter().map(RecordBatch::num_rows).collect())
+}
+
+/// The batches that the table would get.
+async fn batches(format: Format, body: &[u8]) -> Result<Vec<RecordBatch>, IngestError> {
     let folder = tempfile::tempdir().unwrap();
     let pieces = [Ok(bytes::Bytes::copy_from_slice(body))];
     let spool = Spool::take(folder.path(), 1 << 30, futures::stream::iter(pieces)).await?;
@@ -47,7 +55,7 @@ async fn read(format: Format, body: &[u8]) -> Result<Vec<usize>, IngestError> {
     });
     let mut read = Vec::new();
     while let Some(batch) = batches.recv().await {
-        read.push(batch.num_rows());
+        read.push(batch);
     }
     reading.await.unwrap().map(|()| read)
 }
@@ -81,7 +89,7 @@ async fn what_is_whole_is_read() {
     for body in [plain, file(8), file(64), compressed(CompressionType::ZSTD), compressed(CompressionType::LZ4_FRAME)] {
         assert_eq!(read(Format::Arrow, &body).await.unwrap(), [0, 777]);
     }
-    assert_eq!(read(Format::Parquet, &parquet()).await.unwrap(), [0, 777]);
+    assert_eq!(read(Format::Parquet, &parquet(&numbers(), None)).await.unwrap(), [0, 777]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +143,7 @@ async fn a_parquet_file_that_claims_more_than_it_has_is_refused() {
     // version 1; a schema of a root `r` without children; no rows
     let begin = [0x15, 2, 0x19, 0x1c, 0x48, 1, b'r', 0x15, 0, 0, 0x16, 0];
     let many = [0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 7];
-    let whole = parquet();
+    let whole = parquet(&numbers(), None);
     // The dictionary page of 100 numbers, made to claim 8191.
     let mut dictionary = whole.clone();
     let at = dictionary.windows(4).position(|bytes| bytes == [0x4c, 0x15, 0xc8, 1]).unwrap();
@@ -157,7 +165,7 @@ async fn a_parquet_file_that_claims_more_than_it_has_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flipped_bytes_never_end_the_process() {
-    for (format, body) in [(Format::Arrow, stream(IpcWriteOptions::default())), (Format::Parquet, parquet())] {
+    for (format, body) in [(Format::Arrow, stream(IpcWriteOptions::default())), (Format::Parquet, parquet(&numbers(), None))] {
         for at in (0..body.len()).step_by(body.len() / 200 + 1) {
             let mut flipped = body.clone();
             flipped[at] ^= 0xff;
@@ -174,8 +182,8 @@ fn large_batches_go_on_in_parts() {
     let text = "x".repeat(BATCH_BYTES / 2 + 1);
     let wide: DictionaryArray<Int32Type> = [text.as_str(); 4].into_iter().collect();
     let narrow: ArrayRef = Arc::new(StringArray::from_iter_values((0..20_000).map(|_| "x")));
-    hand_on(RecordBatch::try_from_iter([("a", Arc::new(wide) as ArrayRef)]).unwrap(), &options, &rows).unwrap();
-    hand_on(RecordBatch::try_from_iter([("a", narrow)]).unwrap(), &options, &rows).unwrap();
+    hand_on(&RecordBatch::try_from_iter([("a", Arc::new(wide) as ArrayRef)]).unwrap(), "Arrow", &options, &rows).unwrap();
+    hand_on(&RecordBatch::try_from_iter([("a", narrow)]).unwrap(), "Arrow", &options, &rows).unwrap();
     drop(rows);
     let counts: Vec<_> = std::iter::from_fn(|| batches.blocking_recv()).map(|batch| batch.num_rows()).collect();
     assert_eq!(counts, [1, 1, 1, 1, 5000, 5000, 5000, 5000]);

@@ -9,13 +9,9 @@ use arrow::array::{ArrayRef, ListArray, NullBufferBuilder, StructArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef, Fields};
 use arrow::error::ArrowError;
-use serde_json::{Map, Value};
 
-use crate::cell::TOO_LARGE;
+use super::value::Value;
 use crate::column::{Cell, Column, found};
-
-/// The first float beyond all integers of 64 bits: 2^63.
-const INTEGERS_END: f64 = 9_223_372_036_854_775_808.0;
 
 /// An array in the making.
 #[derive(Debug)]
@@ -51,7 +47,7 @@ impl Builder {
             (_, Value::Null) => None,
             (Self::Scalar { data_type, .. }, value) if cell(value, data_type).is_some() => None,
             (Self::Scalar { data_type, .. }, value) => Some(kind(value, data_type)),
-            (Self::List { items, .. }, Value::Array(values)) => values.iter().find_map(|value| items.misfit(value)),
+            (Self::List { items, .. }, Value::List(values)) => values.iter().find_map(|value| items.misfit(value)),
             (Self::Object { fields, members, .. }, Value::Object(object)) => {
                 object.iter().find_map(|(name, value)| match fields.iter().zip(members).find(|(field, _)| field.name() == name) {
                     Some((_, member)) => member.misfit(value),
@@ -66,7 +62,7 @@ impl Builder {
         match self {
             Self::Scalar { data_type, column } => column.append(cell(value, data_type).unwrap_or(Cell::Null)),
             Self::List { offsets, nulls, items, .. } => {
-                let values = value.as_array();
+                let values = if let Value::List(values) = value { Some(values) } else { None };
                 values.into_iter().flatten().for_each(|value| items.append(value));
                 let last = offsets.last().copied().unwrap_or_default();
                 let grown = values.map_or(0, |values| i32::try_from(values.len()).unwrap_or(i32::MAX));
@@ -74,7 +70,7 @@ impl Builder {
                 nulls.append(values.is_some());
             }
             Self::Object { fields, nulls, members, rows } => {
-                let object: Option<&Map<String, Value>> = value.as_object();
+                let object = if let Value::Object(object) = value { Some(object) } else { None };
                 for (field, member) in fields.iter().zip(members) {
                     member.append(object.and_then(|object| object.get(field.name())).unwrap_or(&Value::Null));
                 }
@@ -105,33 +101,32 @@ impl Builder {
 fn kind(value: &Value, target: &DataType) -> &'static str {
     match value {
         Value::Null => "NULL",
-        Value::Bool(_) => "a boolean",
-        Value::Number(number) => match number.as_f64() {
-            // Integers beyond 64 bits are parsed as floats.
-            Some(value) if number.is_f64() && value.fract() == 0.0 && value.abs() >= INTEGERS_END => TOO_LARGE,
-            _ => found(number.to_string().as_bytes(), target),
-        },
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
+        Value::Boolean(_) => "a boolean",
+        Value::Number(number) => found(number.to_string().as_bytes(), target),
+        Value::Long(digits) => found(digits.as_bytes(), target),
+        Value::Text(_) => "text",
+        Value::List(_) => "a list",
         Value::Object(_) => "an object",
     }
 }
 
 /// The value as a cell of `target`; `None` if it is no such value.
 fn cell<'a>(value: &'a Value, target: &DataType) -> Option<Cell<'a>> {
+    use DataType as T;
     Some(match (value, target) {
         (Value::Null, _) => Cell::Null,
-        (Value::String(text), DataType::Utf8) => Cell::Text(Cow::Borrowed(text)),
-        (other, DataType::Utf8) => Cell::Text(Cow::Owned(other.to_string())),
-        (Value::Bool(value), DataType::Boolean) => Cell::Boolean(*value),
-        (Value::Number(number), DataType::Float32 | DataType::Float64) => Cell::Float(number.as_f64()?),
-        (Value::Number(number), DataType::Decimal128(_, _)) => Cell::of_text(number.to_string().as_bytes(), target)?,
-        (Value::Number(number), DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64) => {
-            Cell::of_integer(number.as_i64()?, target)?
-        }
-        (Value::String(text), DataType::Date32 | DataType::Timestamp(_, _) | DataType::Decimal128(_, _)) => {
-            Cell::of_text(text.as_bytes(), target)?
-        }
+        (Value::Text(text), T::Utf8) => Cell::Text(Cow::Borrowed(text)),
+        (other, T::Utf8) => Cell::Text(Cow::Owned(other.to_string())),
+        (Value::Boolean(value), T::Boolean) => Cell::Boolean(*value),
+        (Value::Number(number), T::Int8 | T::Int16 | T::Int32 | T::Int64) => Cell::of_integer(number.as_i64()?, target)?,
+        (Value::Number(number), T::Float32 | T::Float64) => match number.as_i64() {
+            Some(value) => Cell::of_integer(value, target)?,
+            None if number.is_f64() => Cell::of_float(number.as_f64()?, target)?,
+            None => Cell::of_text(number.to_string().as_bytes(), target)?,
+        },
+        (Value::Number(number), T::Decimal128(_, _)) => Cell::of_text(number.to_string().as_bytes(), target)?,
+        (Value::Long(digits), T::Float32 | T::Float64 | T::Decimal128(_, _)) => Cell::of_text(digits.as_bytes(), target)?,
+        (Value::Text(text), T::Date32 | T::Timestamp(_, _) | T::Decimal128(_, _)) => Cell::of_text(text.as_bytes(), target)?,
         _ => return None,
     })
 }

@@ -30,6 +30,8 @@ pub(super) struct Documents {
 pub(super) struct Document<'a> {
     /// The line where it starts, from 1.
     pub(super) line: u64,
+    /// Bytes before it in that line.
+    pub(super) before: usize,
     pub(super) bytes: &'a [u8],
 }
 
@@ -85,9 +87,9 @@ impl Documents {
             let step = if self.mode == Mode::Lines { self.next_line() } else { self.next_value() };
             match step {
                 Step::Take { start, end, next } => {
-                    let line = self.line + self.lines_to(start);
+                    let (line, before) = (self.line + self.lines_to(start), self.bytes_before(start));
                     self.consume(next);
-                    return Ok(Some(Document { line, bytes: &self.buffer[start..end] }));
+                    return Ok(Some(Document { line, before, bytes: &self.buffer[start..end] }));
                 }
                 Step::End => return Ok(None),
                 Step::Bad { at, what } => {

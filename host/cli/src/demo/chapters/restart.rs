@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::Stage;
+use super::{Stage, stage::health};
 use crate::{
     client::Client,
     demo::{
@@ -39,7 +39,8 @@ pub(in crate::demo) async fn restart(narrator: &mut Narrator, stage: &mut Stage,
     let took = began.elapsed();
     stage.admin = stage.lake.admin()?;
     let after = state(stage, subject).await?;
-    narrator.check(true, format!("killed without warning, answering again after {}", spoken(took)));
+    let health = health(&stage.admin).await?;
+    narrator.check(health == "ok", format!("killed without warning, answering again after {}: {health}", spoken(took)));
     narrator.check(after.rows == before.rows, format!("{} rows", grouped(after.rows)));
     narrator
         .check(after.seen == before.seen, format!("{} of them through the view, by the reader's old key", grouped(after.seen)));
