@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Event, JournalError, Result};
+use crate::{Event, JournalError, Proof, Result};
 
 pub(crate) type Hash = [u8; 32];
 
@@ -83,6 +83,12 @@ impl Payload {
             return Err(broken("the payload belongs to another event"));
         }
         Ok(Event { digest: Some(link.digest.clone()), ..event })
+    }
+
+    /// What others need to check the link after `previous`.
+    pub(crate) fn into_proof(self, previous: &Hash, link: &Link) -> Proof {
+        let (previous, commitment) = (Digest::from_bytes(previous), link.commitment.clone());
+        Proof { previous, commitment, salt: self.salt.into(), payload: self.event.into() }
     }
 }
 

@@ -1,58 +1,82 @@
-//! Denied calls, gathered per actor and minute.
+//! Calls that were denied and changes that were refused, gathered per actor and minute.
 //!
-//! **Invariant**: an actor's first denial of a minute is journaled at once, the rest of the minute as one event; however many
-//! calls are denied, a minute costs at most two events an actor, for at most [`MAX_ACTORS`] actors and one crowd.
+//! **Invariant**: an actor's first denial of a minute is journaled at once, the rest of the minute as one event, and so are its
+//! refused changes of each kind; however many calls there are, a minute costs at most two events an actor and kind, for at most
+//! [`MAX_ACTORS`] actors and kinds, and one crowd a kind.
 
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use lakehouse_types::{Actor, Code};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::{Draft, EventKind, Stamp};
 
-/// Actors told apart within a minute. Those beyond share one event.
+/// Actors, with the kind of what they tried, told apart within a minute. Those beyond share one event a kind.
 const MAX_ACTORS: usize = 1024;
-/// Kinds of denial told apart within one actor's minute. Those beyond are only counted.
+/// Different denials told apart within one actor's minute. Those beyond are only counted.
 const MAX_KINDS: usize = 16;
 /// Longest text of what was denied, in bytes.
 const MAX_WHAT_BYTES: usize = 200;
 
 const CROWD: &str = "many";
 
-/// Denials of the present minute that are not in the log yet.
+/// Denials and refusals of the present minute that are not in the log yet.
 #[derive(Debug, Default)]
 pub(crate) struct Denials {
     minute: i64,
-    actors: HashMap<Actor, Tally>,
-    crowd: Option<Tally>,
+    actors: HashMap<(Actor, EventKind), Tally>,
+    crowds: BTreeMap<EventKind, Tally>,
 }
 
 #[derive(Debug)]
 struct Tally {
+    kind: EventKind,
     /// Of the first denial that waits, or of the one that was journaled at once.
     by: Stamp,
-    kinds: BTreeMap<(String, &'static str), u64>,
+    /// What was refused, if it was the same thing each time.
+    subject: Option<String>,
+    /// By what is told of each, as text, so that equal ones meet.
+    entries: BTreeMap<String, (Map<String, Value>, u64)>,
     others: u64,
 }
 
+/// One denial or refusal.
+struct Entry {
+    subject: String,
+    told: Map<String, Value>,
+}
+
 impl Denials {
-    /// Takes note of a denial; returns what must be journaled now.
+    /// Takes note of a denied call; returns what must be journaled now.
     pub(crate) fn note(&mut self, by: &Stamp, what: &str, code: Code) -> Vec<(Stamp, Draft)> {
+        let told = members(json!({ "what": shorten(what), "code": code.as_str() }));
+        self.gather(by, EventKind::Denied, &Entry { subject: by.actor.as_str().to_owned(), told })
+    }
+
+    /// Takes note of a change that was refused; returns what must be journaled now.
+    pub(crate) fn note_refused(&mut self, by: &Stamp, draft: Draft) -> Vec<(Stamp, Draft)> {
+        let Draft { kind, subject, details, .. } = draft;
+        let mut told = members(json!({ "subject": subject }));
+        told.extend(members(details));
+        self.gather(by, kind, &Entry { subject, told })
+    }
+
+    fn gather(&mut self, by: &Stamp, kind: EventKind, entry: &Entry) -> Vec<(Stamp, Draft)> {
         let minute = minute(by.at);
         // A clock that steps back counts on in the minute it left.
         let mut due = if minute > self.minute { self.take() } else { Vec::new() };
         self.minute = self.minute.max(minute);
-        let what = shorten(what);
-        if let Some(tally) = self.actors.get_mut(&by.actor) {
-            tally.add(by, what, code);
+        let key = (by.actor.clone(), kind);
+        if let Some(tally) = self.actors.get_mut(&key) {
+            tally.add(by, entry);
         } else if self.actors.len() < MAX_ACTORS {
-            self.actors.insert(by.actor.clone(), Tally::new(by));
-            let mut first = Tally::new(by);
-            first.add(by, what, code);
-            due.extend(first.into_event(by.actor.as_str()));
+            self.actors.insert(key, Tally::new(by, kind));
+            let mut first = Tally::new(by, kind);
+            first.add(by, entry);
+            due.extend(first.into_event(false));
         } else {
-            self.crowd.get_or_insert_with(|| Tally::new(by)).add(by, what, code);
+            self.crowds.entry(kind).or_insert_with(|| Tally::new(by, kind)).add(by, entry);
         }
         due
     }
@@ -64,46 +88,64 @@ impl Denials {
 
     /// All that waits.
     pub(crate) fn take(&mut self) -> Vec<(Stamp, Draft)> {
-        let mut due: Vec<_> =
-            std::mem::take(&mut self.actors).into_iter().filter_map(|(actor, tally)| tally.into_event(actor.as_str())).collect();
-        due.sort_by(|(a, _), (b, _)| (a.at, &a.actor).cmp(&(b.at, &b.actor)));
-        due.extend(self.crowd.take().and_then(|tally| tally.into_event(CROWD)));
+        let waiting = std::mem::take(&mut self.actors).into_values();
+        let mut due: Vec<_> = waiting.filter_map(|tally| tally.into_event(false)).collect();
+        due.sort_by(|(a, left), (b, right)| (a.at, &a.actor, left.kind).cmp(&(b.at, &b.actor, right.kind)));
+        due.extend(std::mem::take(&mut self.crowds).into_values().filter_map(|tally| tally.into_event(true)));
         due
     }
 }
 
 impl Tally {
-    fn new(by: &Stamp) -> Self {
-        Self { by: by.clone(), kinds: BTreeMap::new(), others: 0 }
+    fn new(by: &Stamp, kind: EventKind) -> Self {
+        Self { kind, by: by.clone(), subject: None, entries: BTreeMap::new(), others: 0 }
     }
 
-    fn add(&mut self, by: &Stamp, what: String, code: Code) {
-        if self.kinds.is_empty() {
+    fn add(&mut self, by: &Stamp, entry: &Entry) {
+        let Entry { subject, told } = entry;
+        if self.entries.is_empty() {
             self.by = by.clone();
+            self.subject = Some(subject.clone());
+        } else if self.subject.as_ref() != Some(subject) {
+            self.subject = None;
         }
-        let kind = (what, code.as_str());
-        if let Some(count) = self.kinds.get_mut(&kind) {
+        let key = Value::Object(told.clone()).to_string();
+        if let Some((_, count)) = self.entries.get_mut(&key) {
             *count += 1;
-        } else if self.kinds.len() < MAX_KINDS {
-            self.kinds.insert(kind, 1);
+        } else if self.entries.len() < MAX_KINDS {
+            self.entries.insert(key, (told.clone(), 1));
         } else {
             self.others += 1;
         }
     }
 
-    fn into_event(self, subject: &str) -> Option<(Stamp, Draft)> {
-        if self.kinds.is_empty() {
+    fn into_event(self, is_crowd: bool) -> Option<(Stamp, Draft)> {
+        if self.entries.is_empty() {
             return None;
         }
-        let count = self.kinds.values().sum::<u64>() + self.others;
-        let denials: Vec<_> =
-            self.kinds.into_iter().map(|((what, code), count)| json!({"what": what, "code": code, "count": count})).collect();
-        let mut details = json!({"count": count, "denials": denials});
+        let count = self.entries.values().map(|(_, count)| count).sum::<u64>() + self.others;
+        let told: Vec<_> = self
+            .entries
+            .into_values()
+            .map(|(mut told, count)| {
+                told.insert("count".to_owned(), count.into());
+                told
+            })
+            .collect();
+        let is_denial = self.kind == EventKind::Denied;
+        let mut details = json!({ "count": count });
+        details[if is_denial { "denials" } else { "refusals" }] = json!(told);
         if self.others > 0 {
             details["others"] = self.others.into();
         }
-        Some((self.by, Draft::new(EventKind::Denied, subject).details(details)))
+        let subject = self.subject.filter(|_| !is_crowd).unwrap_or_else(|| CROWD.to_owned());
+        let draft = Draft::new(self.kind, subject).details(details);
+        Some((self.by, if is_denial { draft } else { draft.refused() }))
     }
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    if let Value::Object(members) = value { members } else { Map::new() }
 }
 
 fn minute(at: DateTime<Utc>) -> i64 {
@@ -120,8 +162,10 @@ mod tests {
     use chrono::{DateTime, Utc};
     use lakehouse_types::{Actor, Code, RequestId};
 
+    use serde_json::json;
+
     use super::{Denials, MAX_ACTORS, MAX_KINDS};
-    use crate::{Draft, Stamp};
+    use crate::{Draft, EventKind, Outcome, Stamp};
 
     fn by(actor: &str, second: i64) -> Stamp {
         Stamp {
@@ -173,5 +217,29 @@ mod tests {
         assert_eq!((details["count"].as_u64(), details["others"].as_u64()), (Some(99), Some(99 - MAX_KINDS as u64)));
         assert!(details.to_string().len() < 10_000);
         assert!(!details.to_string().contains("\\u001b"));
+    }
+
+    #[test]
+    fn refused_changes_are_gathered_apart_from_denials() {
+        let mut denials = Denials::default();
+        let push = |plugin: &str, failed: &str| Draft::new(EventKind::PluginPush, plugin).details(json!({ "failed": [failed] }));
+        let first = denials.note_refused(&by("ada", 0), push("mask", "size"));
+        let (_, draft) = &first[0];
+        assert_eq!((draft.kind, draft.outcome, draft.subject.as_str()), (EventKind::PluginPush, Outcome::Refused, "mask"));
+        assert_eq!(draft.details, json!({ "count": 1, "refusals": [{ "subject": "mask", "failed": ["size"], "count": 1 }] }));
+        assert_eq!(counts(&denials.note(&by("ada", 0), "x", Code::Forbidden)), [("ada".into(), 1)], "a denial is another thing");
+        for n in 0..10_000 {
+            assert!(denials.note_refused(&by("ada", 1), push("mask", if n % 2 == 0 { "size" } else { "imports" })).is_empty());
+        }
+        let due = denials.take();
+        assert_eq!(counts(&due), [("mask".into(), 10_000)]);
+        assert_eq!(due[0].1.details["refusals"][0]["count"], 5_000);
+
+        for n in 0..100 {
+            denials.note_refused(&by("ada", 2), push(&format!("p{n}"), "size"));
+        }
+        let due = denials.take();
+        assert_eq!(counts(&due), [("many".into(), 99)], "of the 100 the first is journaled at once");
+        assert_eq!(due[0].1.details["others"], 99 - MAX_KINDS);
     }
 }

@@ -76,7 +76,10 @@ pub struct UnknownKind;
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Done,
+    /// The caller may not do it.
     Denied,
+    /// What was sent cannot be taken; nothing was changed.
+    Refused,
 }
 
 /// An event before it has its place in the log. Row keys go in as [`Journal::pseudonym`](crate::Journal::pseudonym)s.
@@ -86,12 +89,20 @@ pub struct Draft {
     pub dataset: Option<DatasetName>,
     pub subject: String,
     pub details: serde_json::Value,
+    pub(crate) outcome: Outcome,
 }
 
 impl Draft {
     /// `subject` names what was changed: a dataset, a view, a plugin version, a key id.
     pub fn new(kind: EventKind, subject: impl Into<String>) -> Self {
-        Self { kind, dataset: None, subject: subject.into(), details: serde_json::Value::Null }
+        let outcome = if kind == EventKind::Denied { Outcome::Denied } else { Outcome::Done };
+        Self { kind, dataset: None, subject: subject.into(), details: serde_json::Value::Null, outcome }
+    }
+
+    #[must_use]
+    pub(crate) fn refused(mut self) -> Self {
+        self.outcome = Outcome::Refused;
+        self
     }
 
     #[must_use]
@@ -128,11 +139,26 @@ pub struct Event {
     /// The link of the chain that covers this event. Not part of what it covers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// What the link was checked by; not stored.
+    #[serde(skip)]
+    pub proof: Option<Proof>,
+}
+
+/// What it takes to compute an event's digest anew: `commitment = sha256(salt || payload)`, `digest = sha256(previous || seq as 8
+/// bytes, big-endian || commitment)`, with texts as they are and digests as their bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The digest of the event before; 64 zeros before the first.
+    pub previous: Digest,
+    pub commitment: Digest,
+    pub salt: Box<str>,
+    /// The event as it was sealed.
+    pub payload: Box<str>,
 }
 
 impl Event {
     pub(crate) fn new(seq: u64, by: &Stamp, draft: Draft) -> Self {
-        let Draft { kind, dataset, subject, details } = draft;
+        let Draft { kind, dataset, subject, details, outcome } = draft;
         Self {
             seq,
             kind,
@@ -141,11 +167,12 @@ impl Event {
             role: by.role.clone(),
             profile: by.profile.clone(),
             request_id: by.request_id.clone(),
-            outcome: if kind == EventKind::Denied { Outcome::Denied } else { Outcome::Done },
+            outcome,
             dataset,
             subject,
             details,
             digest: None,
+            proof: None,
         }
     }
 }

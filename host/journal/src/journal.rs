@@ -21,7 +21,7 @@ use crate::{
     pseudonym::Pseudonyms,
 };
 
-/// How often gathered denials are looked at; they are journaled when their minute is over.
+/// How often gathered denials and refusals are looked at; they are journaled when their minute is over.
 const DENIALS_EVERY: Duration = Duration::from_secs(5);
 
 /// The end of the log, stored with every commit so that a start reads one record.
@@ -129,7 +129,18 @@ impl Journal {
         self.append_due(due).await
     }
 
-    /// Journals denials that still wait. For shutdown, before the metadata store closes.
+    /// Takes note of a change that was tried and refused, as [`Self::deny`] does of a denied call: the first of an actor, kind and
+    /// minute is journaled at once, the rest as one event. `draft` is what would have been journaled, its details an object of
+    /// bounded size.
+    ///
+    /// # Errors
+    /// When the metadata store fails.
+    pub async fn refuse(&self, by: &Stamp, draft: Draft) -> Result<()> {
+        let due = self.shared.lock_denials().note_refused(by, draft);
+        self.append_due(due).await
+    }
+
+    /// Journals denials and refusals that still wait. For shutdown, before the metadata store closes.
     ///
     /// # Errors
     /// When the metadata store fails.

@@ -13,6 +13,6 @@ mod pseudonym;
 mod read;
 
 pub use error::{JournalError, Result};
-pub use event::{Draft, Event, EventKind, Outcome, Stamp};
+pub use event::{Draft, Event, EventKind, Outcome, Proof, Stamp};
 pub use journal::{Journal, Stats};
-pub use read::{Filter, Page, Verification};
+pub use read::{Filter, Page};

@@ -1,17 +1,15 @@
 //! Reading the log, and checking it.
 //!
-//! **Invariant**: an event is shown only after its payload was checked against its link; one call examines a bounded number of
-//! events.
+//! **Invariant**: an event is shown only after its payload was checked against its link, and its link against the one before; one
+//! call examines a bounded number of events.
 
 use chrono::{DateTime, Utc};
 use lakehouse_storage::Collection;
-use lakehouse_types::{Actor, DatasetName, Digest};
-use serde::Serialize;
+use lakehouse_types::{Actor, DatasetName};
 
 use crate::{
     Event, EventKind, Journal, JournalError, Result,
-    chain::{self, GENESIS, Link, Payload},
-    journal::Head,
+    chain::{self, GENESIS, Hash, Link, Payload},
 };
 
 /// Events fetched at once.
@@ -49,16 +47,6 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
-/// What a full check of the log found to be in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verification {
-    pub events: u64,
-    /// Events whose payload is gone. Their links still hold.
-    pub erased: u64,
-    /// The digest of the last event.
-    pub head: Digest,
-}
-
 /// A link with its payload, unless that was erased.
 struct Entry {
     seq: u64,
@@ -66,74 +54,83 @@ struct Entry {
     payload: Option<Payload>,
 }
 
+/// How far the chain was followed: the last event, and the digest that its link must have.
+#[derive(Clone, Copy)]
+struct Place {
+    seq: u64,
+    digest: Hash,
+}
+
+impl Place {
+    /// The place after the event `seq`, which must be the next one, with a link that continues from here.
+    fn follow(self, seq: u64, link: &Link) -> Result<Self> {
+        let next = self.seq + 1;
+        if seq != next {
+            return Err(JournalError::Broken { seq: next, what: MISSING });
+        }
+        Ok(Self { seq, digest: link.follow(&self.digest, seq)? })
+    }
+}
+
+const MISSING: &str = "the event is missing";
+
 impl Journal {
     /// The first `limit` events after number `after` that the filter wants.
     ///
+    /// Whatever is examined on the way is checked: numbers have no gaps, each link follows from the one before it, each payload is
+    /// what was sealed, and the log ends where it ended when this began. Who reads all pages has checked the whole log.
+    ///
     /// # Errors
-    /// When the metadata store fails, or an event does not match its link.
+    /// When the metadata store fails, or [`JournalError::Broken`], which names the first event that is not in order.
     pub async fn events(&self, filter: &Filter, after: Option<u64>, limit: usize) -> Result<Page> {
+        let end = self.stats();
         let mut events = Vec::new();
-        let mut cursor = after.unwrap_or(0);
+        let Some(mut place) = self.place(after.unwrap_or(0), end.total_events_created).await? else {
+            return Ok(Page { events, next: None });
+        };
         let mut examined = 0;
         while limit > 0 && examined < EXAMINED_PER_PAGE {
-            let entries = self.entries(cursor).await?;
-            let last_batch = entries.len() < BATCH;
+            let entries = self.entries(place.seq).await?;
+            let is_last_batch = entries.len() < BATCH;
             examined += entries.len();
             for Entry { seq, link, payload } in entries {
                 if events.len() == limit {
-                    return Ok(Page { events, next: Some(cursor) });
+                    return Ok(Page { events, next: Some(place.seq) });
                 }
-                cursor = seq;
+                let before = place;
+                place = place.follow(seq, &link)?;
+                if seq == end.total_events_created && link.digest != end.head {
+                    return Err(JournalError::Broken { seq, what: "the chain ends elsewhere" });
+                }
                 let Some(payload) = payload else { continue };
                 let event = payload.open(seq, &link)?;
                 if filter.wants(&event) {
-                    events.push(event);
+                    events.push(Event { proof: Some(payload.into_proof(&before.digest, &link)), ..event });
                 }
             }
-            if last_batch {
+            if is_last_batch && place.seq < end.total_events_created {
+                return Err(JournalError::Broken { seq: place.seq + 1, what: MISSING });
+            }
+            if is_last_batch {
                 return Ok(Page { events, next: None });
             }
         }
-        Ok(Page { events, next: Some(cursor) })
+        Ok(Page { events, next: Some(place.seq) })
     }
 
-    /// Checks every event there was when it began: numbers without gaps, links that follow each other, payloads that are what
-    /// was sealed, and totals that agree.
-    ///
-    /// # Errors
-    /// [`JournalError::Broken`] names the first event that is not in order.
-    pub async fn verify(&self) -> Result<Verification> {
-        let head = self.shared.meta.collection::<Head>().get(Head::KEY).await?.unwrap_or_else(Head::empty);
-        let mut seen = Head::empty();
-        let (mut end, mut erased) = (GENESIS, 0);
-        while seen.seq < head.seq {
-            let entries = self.entries(seen.seq).await?;
-            if entries.is_empty() {
-                return Err(JournalError::Broken { seq: seen.seq + 1, what: "the event is missing" });
+    /// The place of event number `seq`, from which the chain goes on; `None` beyond the end of the log.
+    async fn place(&self, seq: u64, end: u64) -> Result<Option<Place>> {
+        if seq == 0 {
+            return Ok(Some(Place { seq, digest: GENESIS }));
+        }
+        match self.shared.meta.collection::<Link>().get(&chain::key(seq)).await? {
+            Some(link) => {
+                let digest = chain::bytes(&link.digest).ok_or(JournalError::Broken { seq, what: "the digest is none" })?;
+                Ok(Some(Place { seq, digest }))
             }
-            for Entry { seq, link, payload } in entries {
-                if seen.seq == head.seq {
-                    break;
-                }
-                if seq != seen.seq + 1 {
-                    return Err(JournalError::Broken { seq: seen.seq + 1, what: "the event is missing" });
-                }
-                end = link.follow(&end, seq)?;
-                match payload {
-                    Some(payload) => *seen.by_kind.entry(payload.open(seq, &link)?.kind).or_default() += 1,
-                    None => erased += 1,
-                }
-                seen.seq = seq;
-            }
+            None if seq <= end => Err(JournalError::Broken { seq, what: MISSING }),
+            None => Ok(None),
         }
-        seen.digest = Digest::from_bytes(&end);
-        if seen.digest != head.digest {
-            return Err(JournalError::Broken { seq: head.seq, what: "the chain ends elsewhere" });
-        }
-        if erased == 0 && seen.by_kind != head.by_kind {
-            return Err(JournalError::Broken { seq: head.seq, what: "the totals do not agree" });
-        }
-        Ok(Verification { events: seen.seq, erased, head: seen.digest })
     }
 
     /// The next batch of entries after number `after`.

@@ -78,6 +78,7 @@ struct Shared {
     io: Handle,
     root: Option<PathBuf>,
     lock: Option<WriterLock>,
+    is_volatile: bool,
 }
 
 /// How a bucket answered a probe.
@@ -155,6 +156,11 @@ impl Bucket {
         self.shared.root.as_deref()
     }
 
+    /// Whether its objects go when this process ends.
+    pub fn is_volatile(&self) -> bool {
+        self.shared.is_volatile
+    }
+
     pub fn counts(&self) -> BucketCounts {
         self.shared.counters.snapshot()
     }
@@ -188,6 +194,7 @@ fn open_all(specs: Vec<BucketSpec>, options: &BucketOptions) -> Result<Buckets> 
     let faults = crate::fault::Faults::from_env();
     let mut all = BTreeMap::new();
     for BucketSpec { name, kind } in specs {
+        let is_volatile = matches!(kind, BucketKind::Memory);
         let (base, root, lock): (Arc<dyn ObjectStore>, _, _) = match kind {
             BucketKind::Memory => (Arc::new(InMemory::new()), None, None),
             BucketKind::Local { path } => {
@@ -200,7 +207,7 @@ fn open_all(specs: Vec<BucketSpec>, options: &BucketOptions) -> Result<Buckets> 
             Some(faults) => crate::fault::FaultStore::wrap(base, faults),
             None => base,
         };
-        let bucket = Bucket::assemble(name, base, root, lock, options);
+        let bucket = Bucket::assemble(name, base, root, lock, is_volatile, options);
         all.insert(bucket.name().clone(), bucket);
     }
     for bucket in all.values() {
@@ -216,13 +223,15 @@ impl Bucket {
         base: Arc<dyn ObjectStore>,
         root: Option<PathBuf>,
         lock: Option<WriterLock>,
+        is_volatile: bool,
         options: &BucketOptions,
     ) -> Self {
         let url = Url::parse(&format!("lakehouse://{}/", name.url_host())).expect("a bucket's URL host has URL characters only");
         let counters = Arc::new(Counters::default());
         let store = Arc::new(BucketStore::new(base, options.io.clone(), options.retry, Arc::clone(&counters), root.clone()));
         let compat = Arc::new(CompatStore::new(Arc::clone(&store)));
-        Self { shared: Arc::new(Shared { name, url, store, compat, counters, io: options.io.clone(), root, lock }) }
+        let io = options.io.clone();
+        Self { shared: Arc::new(Shared { name, url, store, compat, counters, io, root, lock, is_volatile }) }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `LAKEHOUSE_FAULT=kill:before:N` or `kill:after:N` sends SIGKILL to this process before or after the Nth object write of any
 //! bucket (puts, completed uploads, copies, renames, deletes; the metadata store's included). `count:FILE` keeps the number of
-//! writes so far in FILE.
+//! writes so far in FILE. With `LAKEHOUSE_FAULT_FROM=FILE`, writes count only from when FILE exists: a start makes a varying
+//! number of them, and a test means those of what it asks afterwards.
 //!
 //! **Invariant**: compiled only for tests; every write of every bucket passes through [`Faults::write`].
 
@@ -24,6 +25,7 @@ use object_store::{
 };
 
 const VARIABLE: &str = "LAKEHOUSE_FAULT";
+const FROM: &str = "LAKEHOUSE_FAULT_FROM";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Plan {
@@ -36,6 +38,8 @@ enum Plan {
 #[derive(Debug)]
 pub(crate) struct Faults {
     plan: Plan,
+    /// The file whose existence starts the count; `None` counts from the start.
+    from: Option<PathBuf>,
     writes: AtomicU64,
     counting: Mutex<()>,
 }
@@ -48,14 +52,17 @@ impl Faults {
         if plan.is_none() {
             tracing::warn!(variable = VARIABLE, "not understood and ignored");
         }
-        plan.map(|plan| Arc::new(Self::new(plan)))
+        plan.map(|plan| Arc::new(Self::new(plan, std::env::var_os(FROM).map(PathBuf::from))))
     }
 
-    fn new(plan: Plan) -> Self {
-        Self { plan, writes: AtomicU64::new(0), counting: Mutex::new(()) }
+    fn new(plan: Plan, from: Option<PathBuf>) -> Self {
+        Self { plan, from, writes: AtomicU64::new(0), counting: Mutex::new(()) }
     }
 
     async fn write<T>(&self, write: impl Future<Output = T>) -> T {
+        if self.from.as_ref().is_some_and(|file| !file.exists()) {
+            return write.await;
+        }
         let ordinal = self.writes.fetch_add(1, SeqCst) + 1;
         if self.plan == Plan::KillBefore(ordinal) {
             die().await;
@@ -194,11 +201,15 @@ mod tests {
     async fn every_kind_of_write_is_counted_and_no_read_is() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("count");
-        let faults = Arc::new(Faults::new(Plan::Count(file.clone())));
+        let from = root.path().join("from");
+        let faults = Arc::new(Faults::new(Plan::Count(file.clone()), Some(from.clone())));
         let store = FaultStore::wrap(Arc::new(InMemory::new()), &faults);
         let count = || std::fs::read_to_string(&file).map_or(0, |text| text.parse::<u64>().unwrap());
         let path = |name: &str| Path::from(name);
 
+        store.put(&path("a"), "a".into()).await.unwrap();
+        assert_eq!(count(), 0, "the count has not begun");
+        std::fs::write(from, "").unwrap();
         store.put(&path("a"), "a".into()).await.unwrap();
         store.get(&path("a")).await.unwrap();
         store.head(&path("a")).await.unwrap();

@@ -59,6 +59,7 @@ pub struct Meta {
 struct Shared {
     db: Db,
     io: Handle,
+    epoch: u64,
     commits: AtomicU64,
 }
 
@@ -80,7 +81,14 @@ impl Meta {
             Db::builder(PATH, bucket.store()).with_settings(settings).with_db_cache(Arc::new(BlockCache::default()), 0).build();
         // Its background tasks live where it was built.
         let db = io.spawn(build).await.map_err(|_| StorageError::TaskLost)??;
-        Ok(Self { shared: Arc::new(Shared { db, io, commits: AtomicU64::new(0) }) })
+        // Now: what a later look finds may be that of a successor.
+        let epoch = db.manifest().writer_epoch();
+        Ok(Self { shared: Arc::new(Shared { db, io, epoch, commits: AtomicU64::new(0) }) })
+    }
+
+    /// This writer's number: greater than that of every writer before it.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch
     }
 
     /// The collection of `T`.

@@ -108,7 +108,7 @@ impl Tables {
         let mut queue = table.queue().await?;
         self.settle(&table, &mut queue).await?;
         let state = table.state().ok_or_else(|| TableError::UnknownDataset { name: name.clone() })?;
-        check_key_column(&state, &column)?;
+        check_key_column(&name, &state.tombstones, &column)?;
         check_key_type(&state, &column)?;
         let (keys, mut failures) = sort_out(&values, |key| match state.tombstones.contains(key) {
             true => Some(FailureReason::AlreadyTombstoned),

@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use deltalake_core::kernel::{Action, EagerSnapshot};
 use lakehouse_catalog::{CatalogError, DatasetRecord};
 use lakehouse_journal::{Draft, EventKind, Stamp};
 use lakehouse_types::{ColumnName, DatasetId, ErrorKind, Fault};
 use serde_json::json;
 
-use crate::folder::{Folder, delete_all};
+use crate::folder::{delete_all, drop_key};
 use crate::log::{Commit, CommitFailure, metadata, protocol};
 use crate::records::{Counters, Intent, Outcome, Pending, Stage};
 use crate::schema::{friendly, is_key_type, widen};
@@ -28,12 +28,13 @@ impl Work {
         let (tables, table) = (Arc::clone(&self.tables), Arc::clone(&self.table));
         let prepared = async {
             let mut queue = table.queue().await?;
-            if queue.unsettled.is_some() {
-                tables.settle(&table, &mut queue).await?;
-                // What was settled may be this very request, sent again because its outcome was unknown.
-                if let Some(report) = self.replayed().await? {
-                    return Ok(Err(report));
-                }
+            tables.settle(&table, &mut queue).await?;
+            // What was settled since this write began, here or by an earlier holder, may be this very request, sent again because
+            // its outcome was unknown.
+            if let Some(idempotency) = &self.idempotency
+                && let Some(report) = tables.outcome(idempotency, &self.by.actor).await?
+            {
+                return Ok(Err(report));
             }
             let state = table.state();
             self.recount(state.as_ref()).await?;
@@ -58,8 +59,7 @@ impl Work {
             }
         };
         let snapshot = state.as_ref().map(|state| &state.snapshot);
-        let commit = Commit { snapshot, actions, write: &self.id, mode: self.mode, by: &self.by, rows: self.rows };
-        let snapshot = match table.log.commit(commit).await {
+        let snapshot = match table.log.commit(self.for_log(snapshot, actions)).await {
             Ok(snapshot) => snapshot,
             Err(failure) => match self.reread(&failure, &mut queue, &pending).await? {
                 Some(snapshot) => snapshot,
@@ -81,7 +81,7 @@ impl Work {
     /// Counts the hidden rows anew where keys were hidden or shown since this write began: its key column is read back.
     async fn recount(&mut self, present: Option<&Arc<DatasetState>>) -> Result<(), TableError> {
         let Some(present) = present else { return Ok(()) };
-        if self.base.as_ref().is_some_and(|base| Arc::ptr_eq(&base.tombstones, &present.tombstones)) {
+        if self.tombstones.as_ref().is_some_and(|counted| Arc::ptr_eq(counted, &present.tombstones)) {
             return Ok(());
         }
         self.tombstoned = 0;
@@ -95,15 +95,9 @@ impl Work {
         Ok(())
     }
 
-    /// The answer of an earlier request with this one's idempotency key.
-    async fn replayed(&self) -> Result<Option<CommitReport>, TableError> {
-        let Some(idempotency) = &self.idempotency else { return Ok(None) };
-        let key = idempotency.record_key(&self.by.actor);
-        match self.tables.meta.collection::<Outcome>().get(&key).await? {
-            None => Ok(None),
-            Some(outcome) if outcome.fingerprint == idempotency.fingerprint => Ok(Some(outcome.report)),
-            Some(_) => Err(TableError::IdempotencyMismatch),
-        }
+    fn for_log<'a>(&'a self, snapshot: Option<&'a EagerSnapshot>, actions: Vec<Action>) -> Commit<'a> {
+        let epoch = self.tables.meta.epoch();
+        Commit { snapshot, actions, write: &self.id, epoch, mode: self.mode, by: &self.by, rows: self.rows }
     }
 
     /// After a failed commit: what the log holds. An error leaves the write to the next holder of the queue.
@@ -132,6 +126,7 @@ impl Work {
     /// The actions of the commit, and the schema that it leaves.
     fn actions(&mut self, state: Option<&DatasetState>) -> Result<(Vec<Action>, SchemaRef), TableError> {
         let stored = state.filter(|_| self.mode == WriteMode::Append).map(|state| state.schema.as_ref());
+        self.check_base(stored)?;
         // Another append may have widened the schema since this one began.
         let schema = match (&self.schema, stored) {
             (Some(given), stored) => widen(stored, given, 1)?,
@@ -158,6 +153,20 @@ impl Work {
         Ok((actions, schema))
     }
 
+    /// Refuses an append whose files hold columns that a replacement took away or gave another type since it began: they would
+    /// come back, or be read as what they are not.
+    fn check_base(&self, stored: Option<&Schema>) -> Result<(), TableError> {
+        let (Some(base), Some(stored)) = (&self.base, stored) else { return Ok(()) };
+        let is_there = |field: &FieldRef| {
+            let present = stored.field_with_name(field.name());
+            present.is_ok_and(|present| present.data_type() == field.data_type())
+        };
+        if base.schema.fields().iter().all(is_there) {
+            return Ok(());
+        }
+        Err(TableError::Gone { dataset: self.table.name.clone() })
+    }
+
     fn pending(
         &self,
         state: Option<&DatasetState>,
@@ -177,23 +186,24 @@ impl Work {
             version: base.map_or(0, |base| base + 1),
             tombstoned_keys: self.tombstoned,
             duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            is_repeat: false,
         };
-        Ok(Pending { base, report, key_column: self.key_column(state, schema)?, idempotency: self.idempotency.clone() })
+        Ok(Pending { base, report, key_column: self.key_column(schema)?, idempotency: self.idempotency.clone() })
     }
 
     /// The row key column once this is committed.
-    fn key_column(&self, state: Option<&DatasetState>, schema: &Schema) -> Result<Option<ColumnName>, TableError> {
-        if let (Some(state), Some(asked)) = (state, &self.key) {
-            check_key_column(state, asked)?;
+    fn key_column(&self, schema: &Schema) -> Result<Option<ColumnName>, TableError> {
+        let tombstones = self.table.tombstones();
+        if let (Some(tombstones), Some(asked)) = (&tombstones, &self.key) {
+            check_key_column(&self.table.name, tombstones, asked)?;
         }
-        let tombstones = state.map(|state| state.tombstones.as_ref());
-        let present = tombstones.and_then(|tombstones| tombstones.column.clone());
+        let present = tombstones.as_ref().and_then(|tombstones| tombstones.column.clone());
         let Some(column) = self.key.clone().or(present) else { return Ok(None) };
         match schema.field_with_name(column.as_str()) {
             Ok(field) if is_key_type(field.data_type()) => Ok(Some(column)),
             Ok(field) => Err(TableError::KeyType { column, given: friendly(field.data_type()) }),
             // A replaced schema may do without the key column, unless rows would come back to light.
-            Err(_) if self.key.is_none() && tombstones.is_some_and(Tombstones::is_empty) => Ok(None),
+            Err(_) if self.key.is_none() && tombstones.is_some_and(|tombstones| tombstones.is_empty()) => Ok(None),
             Err(_) => Err(TableError::UnknownColumn { dataset: self.table.name.clone(), column }),
         }
     }
@@ -210,8 +220,7 @@ impl Work {
         self.put_intent(Stage::Committing(Box::new(pending.clone()))).await.expect("an intent is kept");
         if committed {
             let snapshot = state.as_ref().map(|state| &state.snapshot);
-            let commit = Commit { snapshot, actions, write: &self.id, mode: self.mode, by: &self.by, rows: self.rows };
-            self.table.log.commit(commit).await.expect("the log takes the commit");
+            self.table.log.commit(self.for_log(snapshot, actions)).await.expect("the log takes the commit");
         }
         pending
     }
@@ -229,7 +238,7 @@ impl Tables {
             let counters = self.meta.collection::<Counters>().get(table.folder.id()).await?.unwrap_or_default();
             let record = self.meta.collection::<DatasetRecord>().get(table.name.as_str()).await?;
             let record = record.filter(|record| record.id.as_str() == table.folder.id());
-            let tombstones = keyed_by(table.state().as_deref(), record.and_then(|record| record.key_column));
+            let tombstones = keyed_by(table.tombstones(), record.and_then(|record| record.key_column));
             let state = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, counters.hidden)?;
             table.set_state(Some(Arc::new(state)));
         }
@@ -246,10 +255,10 @@ impl Tables {
         intent: Intent,
     ) -> Result<(), TableError> {
         let Stage::Committing(mut pending) = intent.stage else {
-            return self.discard(&table.folder, write).await;
+            return self.discard(table, write).await;
         };
         let Some(version) = table.log.find(write, pending.base).await? else {
-            return self.discard(&table.folder, write).await;
+            return self.discard(table, write).await;
         };
         let snapshot = table.log.load().await?;
         pending.report.version = version;
@@ -275,6 +284,8 @@ impl Tables {
         let before = table.state();
         let hidden_before = match &before {
             Some(state) => state.hidden,
+            // The rows that were hidden are gone.
+            None if table.absence().is_some() => 0,
             None => match self.meta.collection::<Counters>().get(table.folder.id()).await {
                 Ok(counters) => counters.unwrap_or_default().hidden,
                 Err(error) => {
@@ -295,7 +306,7 @@ impl Tables {
                 queue.gone = true;
                 table.folder.doom();
                 self.forget(table);
-                self.forget_intent(write).await?;
+                self.give_up(table, write, by).await?;
                 return Err(error);
             }
             Err(error) => {
@@ -304,7 +315,7 @@ impl Tables {
                 return Err(unknown());
             }
         }
-        let tombstones = keyed_by(before.as_deref(), pending.key_column.clone());
+        let tombstones = keyed_by(table.tombstones(), pending.key_column.clone());
         let state = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, hidden)?;
         table.set_state(Some(Arc::new(state)));
         Ok(())
@@ -339,7 +350,8 @@ impl Tables {
                 let transaction = edit.txn();
                 transaction.put(table.folder.id(), &Counters { hidden }).map_err(CatalogError::from)?;
                 if let Some(idempotency) = &pending.idempotency {
-                    let outcome = Outcome { fingerprint: idempotency.fingerprint.clone(), report: report.clone(), at: by.at };
+                    let (fingerprint, dataset_id) = (idempotency.fingerprint.clone(), DatasetId::new(table.folder.id()).ok());
+                    let outcome = Outcome { fingerprint, report: report.clone(), at: by.at, dataset_id };
                     transaction.put(&idempotency.record_key(&by.actor), &outcome).map_err(CatalogError::from)?;
                 }
                 transaction.delete::<Intent>(write);
@@ -349,9 +361,23 @@ impl Tables {
     }
 
     /// Deletes the files of a write that has no commit, then its intent.
-    pub(crate) async fn discard(&self, folder: &Folder, write: &str) -> Result<(), TableError> {
+    pub(crate) async fn discard(&self, table: &Table, write: &str) -> Result<(), TableError> {
+        let folder = &table.folder;
         delete_all(folder.bucket(), &folder.path(), write).await?;
+        if table.state().is_none() {
+            folder.remove_if_empty().await;
+        }
         self.forget_intent(write).await
+    }
+
+    /// Turns the intent of a write that came to be, and may not, into one to delete its folder: the folder has a log, and no
+    /// start deletes such a one that no intent names.
+    async fn give_up(&self, table: &Table, write: &str, by: &Stamp) -> Result<(), TableError> {
+        let intent = Intent::new(table, by, Stage::Dropping);
+        let mut transaction = self.meta.begin().await?;
+        transaction.delete::<Intent>(write);
+        transaction.put(&drop_key(&intent.id), &intent)?;
+        Ok(transaction.commit().await?)
     }
 
     pub(crate) async fn forget_intent(&self, write: &str) -> Result<(), TableError> {
@@ -361,11 +387,11 @@ impl Tables {
     }
 }
 
-/// The tombstones of the state before, for a version with this key column.
-fn keyed_by(before: Option<&DatasetState>, column: Option<ColumnName>) -> Arc<Tombstones> {
+/// The tombstones of before, for a version with this key column.
+fn keyed_by(before: Option<Arc<Tombstones>>, column: Option<ColumnName>) -> Arc<Tombstones> {
     match before {
-        Some(state) if state.tombstones.column == column => Arc::clone(&state.tombstones),
-        Some(state) => Arc::new(state.tombstones.with_column(column)),
+        Some(tombstones) if tombstones.column == column => tombstones,
+        Some(tombstones) => Arc::new(tombstones.with_column(column)),
         None => Arc::new(Tombstones::new(column, Vec::<Box<str>>::new())),
     }
 }

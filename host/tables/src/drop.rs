@@ -24,19 +24,15 @@ impl Tables {
     }
 
     async fn drop_now(&self, by: &Stamp, name: &DatasetName) -> Result<(), TableError> {
-        let (table, _) = self.existing(name)?;
+        // One that has no state can go, too.
+        let table = self.table(name).filter(|table| table.state().is_some() || table.absence().is_some());
+        let table = table.ok_or_else(|| TableError::UnknownDataset { name: name.clone() })?;
         let mut queue = table.queue().await?;
         self.settle(&table, &mut queue).await?;
         let id = table.folder.id();
         let buried = self.meta.collection::<TombstoneRecord>().scan(&format!("{id}/"), None, usize::MAX).await?;
         let rows = table.state().map(|state| state.rows);
-        let intent = Intent {
-            by: by.into(),
-            dataset: name.clone(),
-            id: id.to_owned(),
-            bucket: table.folder.bucket().name().clone(),
-            stage: Stage::Dropping,
-        };
+        let intent = Intent::new(&table, by, Stage::Dropping);
         self.catalog
             .edit(by, |_, edit| {
                 edit.remove_dataset(name)?;

@@ -13,6 +13,12 @@ use lakehouse_types::{BucketName, Code, ColumnName, DatasetName, Fault, Members}
 pub enum TableError {
     #[error("dataset `{name}` does not exist")]
     UnknownDataset { name: DatasetName },
+    /// Its definition and its tombstones are there.
+    #[error("the rows of dataset `{dataset}` are gone: bucket `{bucket}` keeps them in memory, and the server was stopped since")]
+    Lost { dataset: DatasetName, bucket: BucketName },
+    /// Until a start can read it.
+    #[error("dataset `{dataset}` could not be read when the server started: {why}")]
+    Unreadable { dataset: DatasetName, why: &'static str },
     #[error("dataset `{dataset}` has no column `{column}`")]
     UnknownColumn { dataset: DatasetName, column: ColumnName },
     #[error("dataset `{dataset}` lives in bucket `{bucket}`, not in `{asked}`")]
@@ -88,7 +94,7 @@ pub enum TableError {
 impl Fault for TableError {
     fn code(&self) -> Code {
         match self {
-            Self::UnknownDataset { .. } => Code::UnknownDataset,
+            Self::UnknownDataset { .. } | Self::Lost { .. } => Code::UnknownDataset,
             Self::UnknownColumn { .. } => Code::UnknownColumn,
             Self::BucketMismatch { .. } => Code::BucketMismatch,
             Self::SchemaConflict { .. } | Self::NameConflict { .. } => Code::SchemaConflict,
@@ -104,7 +110,7 @@ impl Fault for TableError {
             Self::IdempotencyMismatch => Code::IdempotencyMismatch,
             Self::Gone { .. } | Self::Conflict { .. } => Code::WriteConflict,
             Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,
-            Self::Corrupt { .. } => Code::Corrupt,
+            Self::Corrupt { .. } | Self::Unreadable { .. } => Code::Corrupt,
             Self::Catalog(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Storage(error) => error.code(),

@@ -16,6 +16,8 @@ use crate::records::Intent;
 
 /// The folder under which all datasets of a bucket are.
 pub(crate) const DATASETS: &str = "datasets";
+/// The folder of a table's Delta log.
+pub(crate) const LOG: &str = "_delta_log";
 
 /// One dataset's folder in its bucket.
 pub(crate) struct Folder {
@@ -49,6 +51,18 @@ impl Folder {
         let mut url = self.bucket.url();
         url.set_path(&format!("/{DATASETS}/{}/", self.id));
         Ok(url)
+    }
+
+    /// Removes the directories of a local folder in which no file is.
+    pub(crate) async fn remove_if_empty(&self) {
+        let Some(root) = self.bucket.local_path() else { return };
+        let directory = root.join(self.path().as_ref());
+        // One with files stays; what stays for another reason is swept at the next start.
+        let _ = tokio::task::spawn_blocking(move || {
+            let _ = std::fs::remove_dir(directory.join(LOG));
+            std::fs::remove_dir(directory)
+        })
+        .await;
     }
 
     /// Lets the files go once nobody reads them.

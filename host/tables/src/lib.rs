@@ -12,6 +12,7 @@ mod error;
 mod folder; // where a dataset's files are, and when they go
 mod log; // the Delta log
 mod ordered; // sorted listings, which the Delta kernel relies on
+mod outcomes; // answers of idempotent requests
 mod provider; // Parquet files → DataFusion
 mod records; // what is kept in metadata
 mod repair; // from intents, at start

@@ -1,6 +1,6 @@
 //! The Delta log of one table.
 //!
-//! **Invariant**: each commit of ours names its write id, the request and the actor in `commitInfo`, and carries the next number
+//! **Invariant**: each commit of ours names its write id, the request, the actor and the writer in `commitInfo`, and carries the next number
 //! of the application transaction `lakehouse`, so that a write is found again and never doubled.
 
 use std::collections::HashMap;
@@ -28,6 +28,8 @@ use crate::{TableError, WriteMode};
 const APPLICATION: &str = "lakehouse";
 /// The member of `commitInfo` that holds the write id.
 const WRITE_ID: &str = "lakehouseWrite";
+/// The member of `commitInfo` that holds the writer's epoch: that of the metadata store.
+const EPOCH: &str = "lakehouseEpoch";
 /// How often a commit is tried again when a foreign writer took the version.
 const RETRIES: usize = 3;
 
@@ -80,7 +82,7 @@ impl Log {
 
     /// Commits a write and answers the snapshot that holds it. Once the log has the commit, nothing makes this fail.
     pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<EagerSnapshot, CommitFailure> {
-        let Commit { snapshot, actions, write, mode, by, rows } = commit;
+        let Commit { snapshot, actions, write, epoch, mode, by, rows } = commit;
         let before = match snapshot {
             Some(snapshot) => {
                 snapshot.transaction_version(self.store.as_ref(), APPLICATION).await.map_err(CommitFailure::Refused)?
@@ -91,6 +93,7 @@ impl Log {
         let transaction = Transaction::new_with_last_update(APPLICATION, sequence, Some(by.at.timestamp_millis()));
         let info = [
             (WRITE_ID, json!(write)),
+            (EPOCH, json!(epoch)),
             ("requestId", json!(by.request_id.as_str())),
             ("userName", json!(by.actor.as_str())),
             ("operationMetrics", json!({ "numOutputRows": rows })),
@@ -134,6 +137,7 @@ pub(crate) struct Commit<'a> {
     pub(crate) snapshot: Option<&'a EagerSnapshot>,
     pub(crate) actions: Vec<Action>,
     pub(crate) write: &'a str,
+    pub(crate) epoch: u64,
     pub(crate) mode: WriteMode,
     pub(crate) by: &'a Stamp,
     pub(crate) rows: u64,

@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use lakehouse_catalog::TombstoneRecord;
 use lakehouse_journal::Stamp;
 use lakehouse_storage::Record;
-use lakehouse_types::{Actor, BucketName, ColumnName, DatasetName, ProfileId, RequestId};
+use lakehouse_types::{Actor, BucketName, ColumnName, DatasetId, DatasetName, ProfileId, RequestId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::CommitReport;
+use crate::table::Table;
 
 /// Makes a repeated request answer what the first one answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +73,13 @@ pub(crate) struct Intent {
     pub(crate) stage: Stage,
 }
 
+impl Intent {
+    pub(crate) fn new(table: &Table, by: &Stamp, stage: Stage) -> Self {
+        let (id, bucket) = (table.folder.id().to_owned(), table.folder.bucket().name().clone());
+        Self { by: by.into(), dataset: table.name.clone(), id, bucket, stage }
+    }
+}
+
 /// How far it came.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "stage")]
@@ -105,6 +113,9 @@ pub(crate) struct Outcome {
     pub(crate) fingerprint: String,
     pub(crate) report: CommitReport,
     pub(crate) at: DateTime<Utc>,
+    /// The dataset that was written; absent in records of the first releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dataset_id: Option<DatasetId>,
 }
 
 impl Record for Outcome {

@@ -1,45 +1,52 @@
-//! What a start does before it serves: finish or undo, sweep, load.
+//! What a start does before it serves: load, finish or undo, sweep.
 //!
-//! **Invariant**: each step may be interrupted and repeated.
+//! **Invariant**: each step may be interrupted and repeated. What has a Delta log is deleted only if an intent says so.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use chrono::TimeDelta;
 use futures::{StreamExt, TryStreamExt};
 use lakehouse_catalog::{DatasetRecord, TombstoneRecord};
 use lakehouse_storage::Bucket;
-use lakehouse_types::ColumnName;
 use object_store_13::{ObjectStore, path::Path};
 
-use crate::folder::{DATASETS, Folder, delete_all, sweep_dropped};
-use crate::records::{Counters, Intent, Outcome, Stage};
-use crate::table::Table;
+use crate::folder::{DATASETS, Folder, LOG, delete_all, sweep_dropped};
+use crate::records::{Counters, Intent, Stage};
+use crate::table::{Absence, Table};
 use crate::{DatasetState, TableError, Tables, Tombstones};
 
 /// Tables that are loaded at once.
 const LOADS: usize = 8;
-/// How long an idempotent request is remembered.
-const OUTCOME_DAYS: i64 = 7;
 
 impl Tables {
     pub(crate) async fn repair(self: Arc<Self>) -> Result<(), TableError> {
         let intents = self.meta.collection::<Intent>().all().await?;
         self.load_all().await?;
-        for (key, intent) in intents {
-            tracing::info!(dataset = %intent.dataset, write = key, "repairing an interrupted write");
-            match intent.stage {
-                // A deletion whose outcome was unknown, and that a later write undid: what the catalog has is never swept.
-                Stage::Dropping if self.datasets().iter().any(|state| state.id == intent.id) => self.forget_intent(&key).await?,
-                Stage::Dropping => sweep_dropped(&self.buckets.get(&intent.bucket)?, &self.meta, &intent.id).await?,
-                Stage::Writing | Stage::Committing(_) => self.repair_write(&key, intent).await?,
-            }
+        // What was deleted goes first, so that no write of it is looked for.
+        let (dropped, begun): (Vec<_>, Vec<_>) =
+            intents.into_iter().partition(|(_, intent)| matches!(intent.stage, Stage::Dropping));
+        for (key, intent) in dropped {
+            self.finish_deletion(&key, &intent).await?;
+        }
+        for (key, intent) in begun {
+            self.repair_write(&key, intent).await?;
         }
         self.sweep_orphans().await?;
         self.forget_outcomes().await
     }
 
+    async fn finish_deletion(&self, key: &str, intent: &Intent) -> Result<(), TableError> {
+        tracing::info!(dataset = %intent.dataset, id = intent.id, "finishing an interrupted deletion");
+        // A deletion whose outcome was unknown, and that a later write undid: what the catalog has is never swept.
+        if self.owned().contains(&intent.id) {
+            return self.forget_intent(key).await;
+        }
+        sweep_dropped(&self.buckets.get(&intent.bucket)?, &self.meta, &intent.id).await
+    }
+
+    /// Finishes or undoes a write. One of a table that cannot be read stays as it is until a start can.
     async fn repair_write(&self, write: &str, intent: Intent) -> Result<(), TableError> {
+        tracing::info!(dataset = %intent.dataset, write, "repairing an interrupted write");
         let known = self.table(&intent.dataset).filter(|table| table.folder.id() == intent.id);
         let table = match known {
             Some(table) => table,
@@ -49,8 +56,20 @@ impl Tables {
                 Arc::new(Table::new(intent.dataset.clone(), Arc::new(folder))?)
             }
         };
+        let is_readable = !matches!(table.absence(), Some(Absence::Unreadable(_)));
         let mut queue = table.queue().await?;
-        self.resume(&table, &mut queue, write, intent).await?;
+        let resumed = match is_readable {
+            true => self.resume(&table, &mut queue, write, intent).await,
+            false => Err(table.refusal()),
+        };
+        match resumed {
+            Err(error @ (TableError::Unreadable { .. } | TableError::Delta { .. } | TableError::Corrupt { .. }))
+                if table.state().is_none() =>
+            {
+                tracing::error!(dataset = %table.name, write, error = %error, "an interrupted write stays until its table can be read");
+            }
+            other => other?,
+        }
         if table.state().is_some() {
             self.insert(Arc::clone(&table));
         }
@@ -75,62 +94,91 @@ impl Tables {
         Ok(())
     }
 
+    /// Loads one dataset. What can be wrong with its table is the dataset's fault alone, and no reason not to serve the others.
     async fn load(&self, record: &DatasetRecord, buried: Vec<TombstoneRecord>, hidden: u64) -> Result<(), TableError> {
         let bucket = self.buckets.get(&record.bucket)?;
         let folder = Arc::new(Folder::new(bucket, record.id.as_str(), self.meta.clone(), self.io.clone()));
-        let table = Arc::new(Table::new(record.name.clone(), Arc::clone(&folder))?);
-        let snapshot = table.log.load().await?;
-        let column: Option<ColumnName> = record.key_column.clone();
-        let tombstones = Arc::new(Tombstones::new(column, buried.into_iter().map(|one| one.row_key_value)));
-        let state = DatasetState::new(record.name.clone(), folder, snapshot, tombstones, hidden)?;
-        table.set_state(Some(Arc::new(state)));
-        self.insert(table);
+        let table = Table::new(record.name.clone(), Arc::clone(&folder))?;
+        let tombstones = Arc::new(Tombstones::new(record.key_column.clone(), buried.into_iter().map(|one| one.row_key_value)));
+        let loaded = async {
+            if folder.bucket().is_volatile() && !has_log(folder.bucket(), &folder.path()).await? {
+                return Ok(None);
+            }
+            let snapshot = table.log.load().await?;
+            DatasetState::new(record.name.clone(), Arc::clone(&folder), snapshot, Arc::clone(&tombstones), hidden).map(Some)
+        };
+        let loaded: Result<Option<DatasetState>, TableError> = loaded.await;
+        let table = match loaded {
+            Ok(Some(state)) => {
+                table.set_state(Some(Arc::new(state)));
+                table
+            }
+            Ok(None) => {
+                tracing::warn!(
+                    dataset = %record.name, bucket = %record.bucket,
+                    "the rows of this dataset are gone: its bucket is kept in memory"
+                );
+                table.absent(Absence::Lost(tombstones))
+            }
+            Err(error) => {
+                let table = table.absent(Absence::Unreadable(why(&error)));
+                tracing::error!(
+                    bucket = %record.bucket, folder = %folder.path(), error = %table.refusal(),
+                    "a dataset is not served until a start can read it"
+                );
+                table
+            }
+        };
+        self.insert(Arc::new(table));
         Ok(())
     }
 
-    /// Deletes the folders that no dataset has: a crash may leave one between two deletions. An empty catalog over a bucket with
-    /// datasets is no crash but another host's bucket, or a primary that went astray: then everything stays.
+    /// The ids of the catalog's datasets.
+    fn owned(&self) -> HashSet<String> {
+        self.catalog.snapshot().datasets.values().map(|record| record.id.as_str().to_owned()).collect()
+    }
+
+    /// Deletes the folders that no dataset has: a crash may leave one between two deletions. A folder with a log is no such one but
+    /// a table that this catalog does not know: another host's, or one that is younger than the backup from which the metadata
+    /// came. It stays, and with it all that is in its bucket.
     async fn sweep_orphans(&self) -> Result<(), TableError> {
-        let owned: HashSet<String> = self.datasets().iter().map(|state| state.id.clone()).collect();
-        let is_empty = owned.is_empty() && self.catalog.snapshot().datasets.is_empty();
-        let mut orphans = Vec::new();
+        let owned = self.owned();
         for bucket in self.buckets.iter() {
             let listed = bucket.compat().list_with_delimiter(Some(&Path::from(DATASETS))).await?;
-            let found = listed.common_prefixes.into_iter().filter(|path| path.filename().is_some_and(|id| !owned.contains(id)));
-            for folder in found {
-                if is_empty && has_log(bucket, &folder).await? {
-                    tracing::error!(
-                        bucket = %bucket.name(), %folder,
-                        "the catalog has no dataset, this bucket has: nothing is swept. Is this the right primary?"
-                    );
-                    return Ok(());
-                }
-                orphans.push((bucket, folder));
+            let is_owned = |path: &Path| path.filename().is_some_and(|id| owned.contains(id));
+            let (mut orphans, mut tables) = (Vec::new(), Vec::new());
+            for folder in listed.common_prefixes.into_iter().filter(|path| !is_owned(path)) {
+                let found = if has_log(bucket, &folder).await? { &mut tables } else { &mut orphans };
+                found.push(folder);
+            }
+            if let Some(first) = tables.first() {
+                tracing::error!(
+                    bucket = %bucket.name(), tables = tables.len(), %first,
+                    "the bucket has tables that the catalog does not know: nothing in it is swept. Is it another host's, or is the \
+                     metadata older than the data?"
+                );
+                continue;
+            }
+            for folder in orphans {
+                let files = delete_all(bucket, &folder, "").await?;
+                tracing::info!(bucket = %bucket.name(), %folder, files, "swept a folder that no dataset has");
             }
         }
-        for (bucket, folder) in orphans {
-            let files = delete_all(bucket, &folder, "").await?;
-            tracing::info!(bucket = %bucket.name(), %folder, files, "swept a folder that no dataset has");
-        }
         Ok(())
-    }
-
-    async fn forget_outcomes(&self) -> Result<(), TableError> {
-        let oldest = self.clock.now() - TimeDelta::days(OUTCOME_DAYS);
-        let outcomes = self.meta.collection::<Outcome>().all().await?;
-        let old: Vec<_> = outcomes.into_iter().filter(|(_, outcome)| outcome.at < oldest).collect();
-        if old.is_empty() {
-            return Ok(());
-        }
-        let mut transaction = self.meta.begin().await?;
-        old.iter().for_each(|(key, _)| transaction.delete::<Outcome>(key));
-        Ok(transaction.commit().await?)
     }
 }
 
-/// Whether the folder has a Delta log: it is, or was, a dataset.
+/// What is told of a table that could not be read: the errors of a log's reader may quote the log, which holds values.
+fn why(error: &TableError) -> &'static str {
+    match error {
+        TableError::Corrupt { what, .. } => what,
+        TableError::Delta { .. } => "its Delta log cannot be replayed",
+        _ => "its files cannot be reached",
+    }
+}
+
+/// Whether the folder has a Delta log: it is, or was, a table.
 async fn has_log(bucket: &Bucket, folder: &Path) -> Result<bool, TableError> {
-    let log = folder.clone().join("_delta_log");
-    let listed = bucket.compat().list_with_delimiter(Some(&log)).await?;
+    let listed = bucket.compat().list_with_delimiter(Some(&folder.clone().join(LOG))).await?;
     Ok(!listed.objects.is_empty())
 }

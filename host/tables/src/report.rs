@@ -62,4 +62,7 @@ pub struct CommitReport {
     pub tombstoned_keys: u64,
     /// From the arrival of the request to its commit.
     pub duration_ms: u64,
+    /// It is the answer to an earlier request with the same idempotency key: this one wrote nothing. Not stored.
+    #[serde(skip)]
+    pub is_repeat: bool,
 }

@@ -147,9 +147,10 @@ fn fits(stored: &DataType, given: &DataType) -> bool {
     }
 }
 
-/// Whether values of this stored type can identify rows.
+/// Whether values of this stored type can identify rows: text and integers, those of unsigned 64 bits among them.
 pub(crate) fn is_key_type(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64)
+    use DataType as T;
+    matches!(data_type, T::Utf8 | T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::Decimal128(_, 0))
 }
 
 /// Whether nothing but NULLs can be in a column of this type.

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::folder::Folder;
 use crate::log::Log;
-use crate::{DatasetState, TableError};
+use crate::{DatasetState, TableError, Tombstones};
 
 /// A dataset, or one that is being made: it has a folder, and no state until its first commit.
 #[derive(Debug)]
@@ -21,6 +21,16 @@ pub(crate) struct Table {
     pub(crate) log: Log,
     queue: Arc<Mutex<Queue>>,
     state: ArcSwapOption<DatasetState>,
+    absence: Option<Absence>,
+}
+
+/// Why a dataset of the catalog had no state when the host started.
+#[derive(Debug)]
+pub(crate) enum Absence {
+    /// Its bucket is kept in memory and began anew: the next write makes the first version. The tombstones hold on.
+    Lost(Arc<Tombstones>),
+    /// The table could not be read; nothing but its deletion is possible.
+    Unreadable(&'static str),
 }
 
 /// What the holder of the queue must know.
@@ -35,11 +45,46 @@ pub(crate) struct Queue {
 impl Table {
     pub(crate) fn new(name: DatasetName, folder: Arc<Folder>) -> Result<Self, TableError> {
         let log = Log::new(name.clone(), &folder)?;
-        Ok(Self { name, folder, log, queue: Arc::default(), state: ArcSwapOption::empty() })
+        Ok(Self { name, folder, log, queue: Arc::default(), state: ArcSwapOption::empty(), absence: None })
+    }
+
+    /// The same, as a dataset of the catalog that has no state.
+    pub(crate) fn absent(self, absence: Absence) -> Self {
+        Self { absence: Some(absence), ..self }
     }
 
     pub(crate) fn state(&self) -> Option<Arc<DatasetState>> {
         self.state.load_full()
+    }
+
+    /// Why there is no state, if there is none and there was one before the start.
+    pub(crate) fn absence(&self) -> Option<&Absence> {
+        self.absence.as_ref().filter(|_| self.state().is_none())
+    }
+
+    /// What a caller is told who needs the state that is not there.
+    pub(crate) fn refusal(&self) -> TableError {
+        let dataset = self.name.clone();
+        match self.absence() {
+            None => TableError::UnknownDataset { name: dataset },
+            Some(Absence::Lost(_)) => TableError::Lost { dataset, bucket: self.folder.bucket().name().clone() },
+            Some(Absence::Unreadable(why)) => TableError::Unreadable { dataset, why },
+        }
+    }
+
+    /// The tombstones of the state, or those that outlived the rows.
+    pub(crate) fn tombstones(&self) -> Option<Arc<Tombstones>> {
+        match (self.state(), &self.absence) {
+            (Some(state), _) => Some(Arc::clone(&state.tombstones)),
+            (None, Some(Absence::Lost(tombstones))) => Some(Arc::clone(tombstones)),
+            (None, _) => None,
+        }
+    }
+
+    /// Whether it never came to be, and no write is open from which it still could.
+    pub(crate) fn is_unborn(&self) -> bool {
+        let is_settled = || self.queue.try_lock().is_ok_and(|queue| queue.unsettled.is_none());
+        self.state().is_none() && self.absence.is_none() && is_settled()
     }
 
     pub(crate) fn set_state(&self, state: Option<Arc<DatasetState>>) {

@@ -16,9 +16,9 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::folder::Folder;
-use crate::records::Outcome;
-use crate::table::Table;
-use crate::{CommitReport, DatasetState, Idempotency, TableError, TableWriter, WriteMode};
+use crate::outcomes::{FORGET_EVERY, forget_every};
+use crate::table::{Absence, Table};
+use crate::{CommitReport, DatasetState, Idempotency, TableError, TableWriter, Tombstones, WriteMode};
 
 /// All datasets of this host: their present states, and the one way to change them.
 pub struct Tables {
@@ -66,10 +66,11 @@ pub enum Begin {
 }
 
 impl Tables {
-    /// Finishes or undoes what a crash interrupted, sweeps what nobody owns, and loads every dataset.
+    /// Finishes or undoes what a crash interrupted, sweeps what nobody owns, and loads every dataset. One that cannot be read is
+    /// refused by name from then on, see [`Tables::state`], and an error in the log.
     ///
     /// # Errors
-    /// When the catalog, the metadata or a table cannot be read: a dataset is never silently missing.
+    /// When the metadata or a bucket cannot be read.
     pub async fn open(
         buckets: Buckets,
         meta: Meta,
@@ -90,10 +91,19 @@ impl Tables {
         });
         let opened = Arc::clone(&tables);
         io.spawn(async move { opened.repair().await }).await??;
+        io.spawn(forget_every(FORGET_EVERY, Arc::downgrade(&tables)));
         Ok(tables)
     }
 
     /// The present state of a dataset.
+    ///
+    /// # Errors
+    /// Why it has none: it does not exist, its rows went with the memory that they were in, or it cannot be read.
+    pub fn state(&self, name: &DatasetName) -> Result<Arc<DatasetState>, TableError> {
+        Ok(self.existing(name)?.1)
+    }
+
+    /// The present state of a dataset, if it has one.
     pub fn dataset(&self, name: &DatasetName) -> Option<Arc<DatasetState>> {
         self.table(name)?.state()
     }
@@ -113,12 +123,9 @@ impl Tables {
         let mut flight = None;
         if let Some(idempotency) = &spec.idempotency {
             let key = idempotency.record_key(&spec.by.actor);
-            flight = Some(Flight::take(&self.flights, key.clone()).await);
-            if let Some(outcome) = self.meta.collection::<Outcome>().get(&key).await? {
-                if outcome.fingerprint != idempotency.fingerprint {
-                    return Err(TableError::IdempotencyMismatch);
-                }
-                return Ok(Begin::Replayed(outcome.report));
+            flight = Some(Flight::take(&self.flights, key).await);
+            if let Some(report) = self.outcome(idempotency, &spec.by.actor).await? {
+                return Ok(Begin::Replayed(report));
             }
         }
         if self.catalog.snapshot().views.contains_key(spec.dataset.as_str()) {
@@ -126,8 +133,8 @@ impl Tables {
             return Err(lakehouse_catalog::CatalogError::NameTaken { name, holder: "view" }.into());
         }
         let table = self.table_for(&spec.dataset, spec.bucket.as_ref())?;
-        if let (Some(state), Some(asked)) = (table.state(), &spec.key) {
-            check_key_column(&state, asked)?;
+        if let (Some(tombstones), Some(asked)) = (table.tombstones(), &spec.key) {
+            check_key_column(&spec.dataset, &tombstones, asked)?;
         }
         Ok(Begin::Writer(TableWriter::new(Arc::clone(self), table, spec, flight)))
     }
@@ -140,7 +147,7 @@ impl Tables {
     pub(crate) fn existing(&self, name: &DatasetName) -> Result<(Arc<Table>, Arc<DatasetState>), TableError> {
         let unknown = || TableError::UnknownDataset { name: name.clone() };
         let table = self.table(name).ok_or_else(unknown)?;
-        let state = table.state().ok_or_else(unknown)?;
+        let state = table.state().ok_or_else(|| table.refusal())?;
         Ok((table, state))
     }
 
@@ -150,7 +157,11 @@ impl Tables {
             None => self.buckets.primary(),
         };
         let mut tables = self.tables.lock();
-        if let Some(table) = tables.get(name) {
+        // One that never came to be and that nobody is at any more holds no place: the dataset may go into another bucket.
+        if let Some(table) = tables.get(name).filter(|table| Arc::strong_count(table) > 1 || !table.is_unborn()) {
+            if matches!(table.absence(), Some(Absence::Unreadable(_))) {
+                return Err(table.refusal());
+            }
             let holder = table.folder.bucket().name();
             return match bucket {
                 Some(asked) if asked != holder => {
@@ -182,16 +193,16 @@ impl Tables {
         const MAP_AND_CALLER: usize = 2;
         let mut tables = self.tables.lock();
         let held = tables.get(&table.name).is_some_and(|held| Arc::ptr_eq(held, table));
-        if held && table.state().is_none() && Arc::strong_count(table) <= MAP_AND_CALLER {
+        if held && table.is_unborn() && Arc::strong_count(table) <= MAP_AND_CALLER {
             tables.remove(&table.name);
         }
     }
 }
 
-pub(crate) fn check_key_column(state: &DatasetState, asked: &ColumnName) -> Result<(), TableError> {
-    match &state.tombstones.column {
+pub(crate) fn check_key_column(dataset: &DatasetName, tombstones: &Tombstones, asked: &ColumnName) -> Result<(), TableError> {
+    match &tombstones.column {
         Some(column) if column != asked => {
-            Err(TableError::KeyColumnMismatch { dataset: state.name.clone(), column: column.clone(), asked: asked.clone() })
+            Err(TableError::KeyColumnMismatch { dataset: dataset.clone(), column: column.clone(), asked: asked.clone() })
         }
         _ => Ok(()),
     }

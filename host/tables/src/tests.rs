@@ -1,15 +1,18 @@
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+};
 use arrow::datatypes::Int64Type;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use lakehouse_catalog::{Catalog, ViewInput};
 use lakehouse_journal::{EventKind, Filter, Journal, Stamp};
 use lakehouse_storage::{Bucket, BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions};
-use lakehouse_types::{Actor, BucketName, Clock, Code, ColumnName, DatasetName, Fault, ManualClock, RequestId};
+use lakehouse_types::{Actor, BucketName, Clock, Code, ColumnName, DatasetName, ErrorKind, Fault, ManualClock, RequestId};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::RowGroupMetaData;
 use serde_json::json;
@@ -17,12 +20,20 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::folder::{DATASETS, delete_all};
-use crate::records::{Intent, Pending, Stage};
+use crate::outcomes::{DAYS, forget_every};
+use crate::records::{Intent, Outcome, Pending, Stage};
 use crate::{Begin, CommitReport, FailureReason, Idempotency, TableError, TableWriter, Tables, WriteMode, WriteSpec};
+
+mod repeats;
+mod start;
+
+/// How often something is looked for that comes by itself; a look each 10 ms.
+const LOOKS: usize = 2000;
 
 /// One host on one directory.
 struct Host {
     tables: Arc<Tables>,
+    clock: Arc<ManualClock>,
     catalog: Arc<Catalog>,
     journal: Journal,
     meta: Meta,
@@ -33,13 +44,14 @@ impl Host {
     async fn open(directory: &TempDir) -> Self {
         let buckets = Buckets::open(specs(directory), BucketOptions::new(Handle::current())).await.unwrap();
         let meta = Meta::open(&buckets.primary(), MetaOptions::default()).await.unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(DateTime::<Utc>::from_timestamp(1_700_000_000, 0).unwrap()));
+        let manual = Arc::new(ManualClock::at(DateTime::<Utc>::from_timestamp(1_700_000_000, 0).unwrap()));
+        let clock: Arc<dyn Clock> = Arc::clone(&manual) as _;
         let journal = Journal::open(meta.clone(), Arc::clone(&clock)).await.unwrap();
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), Arc::clone(&clock)).await.unwrap());
         let tables = Tables::open(buckets.clone(), meta.clone(), Arc::clone(&catalog), journal.clone(), clock, Handle::current())
             .await
             .unwrap();
-        Self { tables, catalog, journal, meta, buckets }
+        Self { tables, clock: manual, catalog, journal, meta, buckets }
     }
 
     /// Ends the host without a farewell and opens another on the same directory.
@@ -52,11 +64,11 @@ impl Host {
         self.meta.close().await.unwrap();
         drop(self);
         // The lock of a bucket goes with the last task that holds it.
-        for _ in 0..100 {
+        for _ in 0..LOOKS {
             if Buckets::open(specs(directory), BucketOptions::new(Handle::current())).await.is_ok() {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }
 
@@ -89,6 +101,23 @@ impl Host {
         self.journal.events(&filter, None, 1000).await.unwrap().events.len()
     }
 
+    async fn intents(&self) -> Vec<Intent> {
+        self.meta.collection::<Intent>().all().await.unwrap().into_iter().map(|(_, intent)| intent).collect()
+    }
+
+    async fn put_view(&self, view: &str, base: &str) {
+        let view = json!({ "name": view, "base_dataset": base, "columns": ["id"] });
+        let view: ViewInput = serde_json::from_value(view).unwrap();
+        let view = view.into_record(&stamp().actor, stamp().at, None);
+        self.catalog.edit::<_, TableError>(&stamp(), |_, edit| Ok(edit.put_view(view)?)).await.unwrap();
+    }
+
+    /// Where a local bucket has the files of a dataset.
+    fn folder(&self, dataset: &str) -> PathBuf {
+        let table = self.tables.table(&name(dataset)).unwrap();
+        table.folder.bucket().local_path().unwrap().join(table.folder.path().as_ref())
+    }
+
     fn files(&self) -> Vec<String> {
         let root = self.buckets.primary().local_path().unwrap().join(DATASETS);
         let mut found = Vec::new();
@@ -105,11 +134,32 @@ impl Host {
 }
 
 fn specs(directory: &TempDir) -> Vec<BucketSpec> {
-    let spec = |name: &str| BucketSpec {
-        name: BucketName::new(name).unwrap(),
-        kind: BucketKind::Local { path: directory.path().join(name) },
-    };
-    vec![spec("primary"), spec("other")]
+    let spec = |name: &str, kind| BucketSpec { name: BucketName::new(name).unwrap(), kind };
+    let local = |name: &str| spec(name, BucketKind::Local { path: directory.path().join(name) });
+    vec![local("primary"), local("other"), spec("scratch", BucketKind::Memory)]
+}
+
+/// Waits for what comes by itself.
+async fn eventually(is_there: impl AsyncFn() -> bool) -> bool {
+    for _ in 0..LOOKS {
+        if is_there().await {
+            return true;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    false
+}
+
+/// Copies a folder and all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
 }
 
 fn stamp() -> Stamp {
@@ -246,26 +296,6 @@ async fn replace_swaps_rows_and_schema_and_empty_tables_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_equal_requests_have_one_effect() {
-    let directory = TempDir::new().unwrap();
-    let host = Host::open(&directory).await;
-    let idempotency = |fingerprint: &str| Some(Idempotency { key: "once".to_owned(), fingerprint: fingerprint.to_owned() });
-    let tasks = (0..100).map(|_| {
-        let (tables, spec) = (Arc::clone(&host.tables), WriteSpec { idempotency: idempotency("a"), ..spec("people") });
-        tokio::spawn(async move { write(&tables, spec, vec![rows(0, 10)]).await.unwrap() })
-    });
-    let reports = futures::future::try_join_all(tasks).await.unwrap();
-    assert!(reports.iter().all(|report| *report == reports[0]));
-    assert_eq!(host.number("SELECT count(*) FROM people").await, 10);
-    assert_eq!(host.ingests().await, 1);
-    let host = host.restart(&directory).await;
-    let again = write(&host.tables, WriteSpec { idempotency: idempotency("a"), ..spec("people") }, vec![]).await.unwrap();
-    assert_eq!(again, reports[0], "the answer survives a restart");
-    let other = write(&host.tables, WriteSpec { idempotency: idempotency("b"), ..spec("people") }, vec![]).await;
-    assert!(matches!(other, Err(TableError::IdempotencyMismatch)));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn racing_writers_lose_no_rows() {
     let directory = TempDir::new().unwrap();
     let host = Host::open(&directory).await;
@@ -383,30 +413,6 @@ async fn a_key_column_of_a_write_that_was_published_after_all_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_catalog_sweeps_no_datasets() {
-    let directory = TempDir::new().unwrap();
-    let host = Host::open(&directory).await;
-    write(&host.tables, WriteSpec { bucket: Some(BucketName::new("other").unwrap()), ..spec("far") }, vec![rows(0, 3)])
-        .await
-        .unwrap();
-    host.stop(&directory).await;
-    let (primary, away) = (directory.path().join("primary"), directory.path().join("away"));
-    std::fs::rename(&primary, &away).unwrap();
-    let stray = directory.path().join("other").join(DATASETS).join("stray");
-    std::fs::create_dir_all(&stray).unwrap();
-    std::fs::write(stray.join("part.parquet"), "x").unwrap();
-    let host = Host::open(&directory).await;
-    assert!(host.tables.datasets().is_empty());
-    assert!(stray.exists(), "nothing is swept");
-    host.stop(&directory).await;
-    std::fs::remove_dir_all(&primary).unwrap();
-    std::fs::rename(&away, &primary).unwrap();
-    let host = Host::open(&directory).await;
-    assert_eq!(host.number("SELECT count(id) FROM far").await, 3);
-    assert!(!stray.exists(), "what no dataset has is swept by the right catalog");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_name_comes_back_empty_and_its_files_go_with_the_last_reader() {
     let directory = TempDir::new().unwrap();
     let host = Host::open(&directory).await;
@@ -425,13 +431,7 @@ async fn a_dropped_name_comes_back_empty_and_its_files_go_with_the_last_reader()
     assert_eq!(host.number("SELECT count(*) FROM people").await, 1);
     assert_eq!(host.tables.tombstones(&name("people"), None, 10).await.unwrap().records.len(), 0);
     let root = host.buckets.primary().local_path().unwrap().join(DATASETS).join(old);
-    for _ in 0..200 {
-        if !root.exists() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    assert!(!root.exists(), "the old files are gone");
+    assert!(eventually(async || !root.exists()).await, "the old files are gone");
     let missing = host.tables.drop_dataset(&stamp(), &name("nobody")).await.unwrap_err();
     assert_eq!(missing.code(), Code::UnknownDataset);
 }
@@ -450,10 +450,7 @@ async fn buckets_and_names_are_kept_apart() {
     write(&host.tables, WriteSpec { bucket: Some(other.clone()), ..spec("moved") }, vec![rows(0, 1)]).await.unwrap();
     let nowhere = WriteSpec { bucket: Some(BucketName::new("nowhere").unwrap()), ..spec("x") };
     assert_eq!(host.tables.begin(nowhere).await.unwrap_err().code(), Code::UnknownBucket);
-    let view = json!({ "name": "far_view", "base_dataset": "far", "columns": ["id"] });
-    let view: ViewInput = serde_json::from_value(view).unwrap();
-    let view = view.into_record(&stamp().actor, stamp().at, None);
-    host.catalog.edit::<_, TableError>(&stamp(), |_, edit| Ok(edit.put_view(view)?)).await.unwrap();
+    host.put_view("far_view", "far").await;
     assert_eq!(host.write("far_view", vec![rows(0, 1)]).await.unwrap_err().code(), Code::AlreadyExists);
     assert_eq!(host.tables.drop_dataset(&stamp(), &name("far")).await.unwrap_err().code(), Code::InUse);
 }
@@ -468,14 +465,10 @@ async fn a_writer_that_gives_up_leaves_nothing() {
     let mut writer = begin(&host.tables, spec("people")).await.unwrap();
     writer.write(rows(0, 50_000)).await.unwrap();
     drop(writer);
-    for _ in 0..200 {
-        if host.meta.collection::<Intent>().all().await.unwrap().is_empty() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    assert_eq!(host.meta.collection::<Intent>().all().await.unwrap().len(), 0);
+    assert!(eventually(async || host.intents().await.is_empty()).await, "the intents are gone");
     assert_eq!(host.files(), Vec::<String>::new());
+    let folders = std::fs::read_dir(host.buckets.primary().local_path().unwrap().join(DATASETS)).into_iter().flatten();
+    assert_eq!(folders.count(), 0, "no folder stays either");
     assert_eq!(host.ingests().await, 0);
 }
 
@@ -487,98 +480,113 @@ async fn interrupt(host: &Host, committed: bool, dataset: &str) -> Pending {
     work.leave_behind(committed).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_write_is_finished_if_the_log_has_it_and_undone_if_not() {
-    for existing in [false, true] {
-        for committed in [false, true] {
-            let directory = TempDir::new().unwrap();
-            let host = Host::open(&directory).await;
-            let before = if existing { 10 } else { 0 };
-            if existing {
-                host.write("people", vec![rows(0, 10)]).await.unwrap();
-            }
-            interrupt(&host, committed, "people").await;
-            assert_eq!(host.meta.collection::<Intent>().all().await.unwrap().len(), 1);
-            let host = host.restart(&directory).await;
-            assert_eq!(host.meta.collection::<Intent>().all().await.unwrap().len(), 0);
-            let expected = before + if committed { 10 } else { 0 };
-            let rows = host.tables.dataset(&name("people")).map_or(0, |state| state.rows);
-            assert_eq!(rows, expected, "existing {existing}, committed {committed}");
-            assert_eq!(host.ingests().await, usize::from(existing) + usize::from(committed));
-            if expected > 0 {
-                assert_eq!(host.number("SELECT count(id) FROM people").await as u64, expected);
-            } else {
-                assert_eq!(host.files(), Vec::<String>::new());
-            }
-            host.write("people", vec![super::tests::rows(0, 1)]).await.unwrap();
-            let host = host.restart(&directory).await;
-            assert_eq!(host.number("SELECT count(id) FROM people").await as u64, expected + 1, "a second start changes nothing");
-        }
-    }
+fn idempotent(dataset: &str, key: &str) -> WriteSpec {
+    let idempotency = Some(Idempotency { key: key.to_owned(), fingerprint: "a".to_owned() });
+    WriteSpec { idempotency, ..spec(dataset) }
+}
+
+fn in_bucket(bucket: &str, spec: WriteSpec) -> WriteSpec {
+    WriteSpec { bucket: Some(BucketName::new(bucket).unwrap()), ..spec }
+}
+
+/// A stamp of the host's present.
+fn now(host: &Host) -> Stamp {
+    Stamp { at: host.clock.now(), ..stamp() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_sent_again_while_its_outcome_is_unknown_has_one_effect() {
+async fn an_append_that_a_replacement_overtook_brings_nothing_back() {
     let directory = TempDir::new().unwrap();
     let host = Host::open(&directory).await;
-    host.write("people", vec![rows(0, 10)]).await.unwrap();
-    let request = || {
-        let idempotency = Some(Idempotency { key: "once".to_owned(), fingerprint: "a".to_owned() });
-        WriteSpec { idempotency, ..spec("people") }
+    let only = |ids: ArrayRef| RecordBatch::try_from_iter_with_nullable([("id", ids, true)]).unwrap();
+    let integers = || only(Arc::new(Int64Array::from(vec![1, 2])));
+    let texts = || only(Arc::new(StringArray::from(vec!["x"])));
+    for (dataset, replacement) in [("narrowed", integers()), ("retyped", texts())] {
+        host.write(dataset, vec![rows(0, 3)]).await.unwrap();
+        let mut late = begin(&host.tables, spec(dataset)).await.unwrap();
+        late.write(integers()).await.unwrap();
+        let replace = WriteSpec { mode: WriteMode::Replace, ..spec(dataset) };
+        let replaced = write(&host.tables, replace, vec![replacement.clone()]).await.unwrap();
+        let error = late.finish(Vec::new(), 0).await.unwrap_err();
+        assert!(matches!(error, TableError::Gone { .. }), "{dataset}: {error:?}");
+        let state = host.tables.dataset(&name(dataset)).unwrap();
+        assert_eq!((state.columns(), state.version), (replaced.columns, replaced.version), "{dataset}");
+        assert_eq!(host.write(dataset, vec![replacement]).await.unwrap().version, 2, "it may be tried again");
+    }
+    // One that keeps all columns is no obstacle.
+    host.write("kept", vec![rows(0, 3)]).await.unwrap();
+    let mut late = begin(&host.tables, spec("kept")).await.unwrap();
+    late.write(rows(5, 7)).await.unwrap();
+    write(&host.tables, WriteSpec { mode: WriteMode::Replace, ..spec("kept") }, vec![rows(3, 5)]).await.unwrap();
+    late.finish(Vec::new(), 0).await.unwrap();
+    assert_eq!(host.number("SELECT sum(id) FROM kept").await, 3 + 4 + 5 + 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_never_came_to_be_pins_no_bucket() {
+    let directory = TempDir::new().unwrap();
+    let host = Host::open(&directory).await;
+    // Two that give up at once: each sees the other at the table and leaves it.
+    let held = {
+        let mut writers = Vec::new();
+        for _ in 0..2 {
+            let mut writer = begin(&host.tables, spec("people")).await.unwrap();
+            writer.write(rows(0, 5)).await.unwrap();
+            writers.push(writer);
+        }
+        let held = host.tables.table(&name("people")).unwrap();
+        for writer in writers {
+            writer.abort().await;
+        }
+        held
     };
-    let mut writer = begin(&host.tables, request()).await.unwrap();
-    writer.write(rows(10, 20)).await.unwrap();
-    let work = writer.disarm();
+    assert!(host.tables.table(&name("people")).is_some(), "it was held when they gave up");
+    let elsewhere = || in_bucket("other", spec("people"));
+    assert_eq!(host.tables.begin(elsewhere()).await.unwrap_err().code(), Code::BucketMismatch, "somebody is at it");
+    drop(held);
+    assert_eq!(write(&host.tables, elsewhere(), vec![rows(0, 3)]).await.unwrap().bucket.as_str(), "other");
+
+    // One whose outcome is open stays, and is settled by the next write.
+    let mut first = begin(&host.tables, spec("open")).await.unwrap();
+    first.write(rows(0, 10)).await.unwrap();
+    let work = first.disarm();
     let id = work.id.clone();
     work.leave_behind(true).await;
-    let table = host.tables.table(&name("people")).unwrap();
-    let mut queue = table.queue().await.unwrap();
-    queue.unsettled = Some(id);
-    drop(queue);
-    let report = write(&host.tables, request(), vec![rows(10, 20)]).await.unwrap();
-    assert_eq!((report.rows, report.version), (10, 1));
-    assert_eq!(host.number("SELECT count(id) FROM people").await, 20);
-    assert_eq!(host.ingests().await, 2);
-    assert_eq!(host.meta.collection::<Intent>().all().await.unwrap().len(), 0);
+    host.tables.table(&name("open")).unwrap().queue().await.unwrap().unsettled = Some(id);
+    let wide = in_bucket("other", spec("open"));
+    assert_eq!(host.tables.begin(wide).await.unwrap_err().code(), Code::BucketMismatch);
+    assert_eq!(host.write("open", vec![rows(10, 11)]).await.unwrap().version, 1);
+    assert_eq!(host.number("SELECT count(id) FROM open").await, 11);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_catalog_has_is_never_swept() {
+async fn each_commit_names_its_writer() {
     let directory = TempDir::new().unwrap();
     let host = Host::open(&directory).await;
-    host.write("people", vec![rows(0, 10)]).await.unwrap();
-    let state = host.tables.dataset(&name("people")).unwrap();
-    let intent = Intent {
-        by: (&stamp()).into(),
-        dataset: name("people"),
-        id: state.id.clone(),
-        bucket: state.bucket.clone(),
-        stage: Stage::Dropping,
-    };
-    drop(state);
-    let mut transaction = host.meta.begin().await.unwrap();
-    transaction.put(&crate::folder::drop_key(&intent.id), &intent).unwrap();
-    transaction.commit().await.unwrap();
+    host.write("people", vec![rows(0, 1)]).await.unwrap();
     let host = host.restart(&directory).await;
-    assert_eq!(host.number("SELECT count(id) FROM people").await, 10);
-    assert_eq!(host.meta.collection::<Intent>().all().await.unwrap().len(), 0);
+    host.write("people", vec![rows(1, 2)]).await.unwrap();
+    let epoch = |version: u64| -> u64 {
+        let log = std::fs::read_to_string(host.folder("people").join(format!("_delta_log/{version:020}.json"))).unwrap();
+        let mut actions = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        actions.find_map(|action| action["commitInfo"]["lakehouseEpoch"].as_u64()).unwrap()
+    };
+    assert!(epoch(0) < epoch(1));
+    assert_eq!(epoch(1), host.meta.epoch());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_deletion_is_finished() {
+async fn unsigned_integers_of_64_bits_are_keys() {
     let directory = TempDir::new().unwrap();
     let host = Host::open(&directory).await;
-    host.write("people", vec![rows(0, 10)]).await.unwrap();
-    let pinned = host.tables.dataset(&name("people")).unwrap();
-    host.tables.drop_dataset(&stamp(), &name("people")).await.unwrap();
-    assert!(matches!(host.meta.collection::<Intent>().all().await.unwrap()[0].1.stage, Stage::Dropping));
-    // A killed host drops nothing.
-    std::mem::forget(pinned);
-    let stray: Bucket = host.buckets.primary();
-    let path = object_store_13::path::Path::from("datasets/stray/part.parquet");
-    object_store_13::ObjectStoreExt::put(&stray.compat(), &path, "x".into()).await.unwrap();
-    assert_eq!(delete_all(&stray, &"datasets/none".into(), "").await.unwrap(), 0);
-    let repaired = Arc::clone(&host.tables);
-    repaired.repair().await.unwrap();
-    assert_eq!(host.files(), Vec::<String>::new(), "the dropped files and the stray one are gone");
+    let ids: ArrayRef = Arc::new(UInt64Array::from(vec![Some(7), Some(u64::MAX), None]));
+    let batch = || RecordBatch::try_from_iter([("id", Arc::clone(&ids))]).unwrap();
+    write(&host.tables, WriteSpec { key: Some(column("id")), ..spec("people") }, vec![batch()]).await.unwrap();
+    let keys = vec![json!(u64::MAX), json!("7"), json!(8)];
+    let burial = host.tables.bury(&stamp(), &name("people"), &column("id"), keys, None, String::new()).await.unwrap();
+    assert_eq!((burial.rows_tombstoned, burial.failures.len()), (2, 1));
+    let report = host.write("people", vec![batch()]).await.unwrap();
+    assert_eq!(report.tombstoned_keys, 2);
+    let host = host.restart(&directory).await;
+    assert_eq!(host.tables.dataset(&name("people")).unwrap().visible_rows(), 2, "rows without a key stay");
 }

@@ -9,7 +9,8 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder}
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use lakehouse_types::ColumnName;
 use serde_json::Value;
@@ -93,6 +94,7 @@ impl Tombstones {
             DataType::UInt16 => self.keep_integers::<UInt16Type>(column),
             DataType::UInt32 => self.keep_integers::<UInt32Type>(column),
             DataType::UInt64 => self.keep_integers::<UInt64Type>(column),
+            DataType::Decimal128(_, 0) => self.keep_integers::<Decimal128Type>(column),
             DataType::Utf8 => {
                 let texts = column.as_string::<i32>();
                 self.keep_texts(column, |row| texts.value(row))
@@ -190,7 +192,9 @@ pub(crate) fn count_rows(
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, DictionaryArray, Int32Array, Int64Array, StringArray, StringViewArray, UInt64Array};
+    use arrow::array::{
+        ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, StringArray, StringViewArray, UInt64Array,
+    };
     use arrow::datatypes::Int32Type;
     use proptest::prelude::*;
     use serde_json::json;
@@ -208,6 +212,9 @@ mod tests {
         assert_eq!(visible(&["7", "x"], Int64Array::from(vec![Some(7), None, Some(8)])), [false, true, true]);
         assert_eq!(visible(&["07"], Int32Array::from(vec![7])), [true], "07 is no integer's text form");
         assert_eq!(visible(&["18446744073709551615"], UInt64Array::from(vec![u64::MAX, 1])), [false, true]);
+        let decimals = Decimal128Array::from(vec![Some(i128::from(u64::MAX)), None, Some(1)]);
+        let decimals = decimals.with_precision_and_scale(20, 0).unwrap();
+        assert_eq!(visible(&["18446744073709551615"], decimals), [false, true, true]);
         let texts = vec![Some("a"), None, Some("b"), Some("")];
         assert_eq!(visible(&["a", ""], StringArray::from(texts.clone())), [false, true, true, false]);
         assert_eq!(visible(&["b"], StringViewArray::from(texts.clone())), [true, true, false, true]);

@@ -42,6 +42,8 @@ pub(crate) struct Work {
     pub(crate) tombstoned: u64,
     pub(crate) started: Instant,
     pub(crate) base: Option<Arc<DatasetState>>,
+    /// Those that `tombstoned` was counted by.
+    pub(crate) tombstones: Option<Arc<Tombstones>>,
     /// The schema of the batch before, which needs no second look.
     seen: Option<SchemaRef>,
     encoder: Option<(SchemaRef, Encoder)>,
@@ -51,7 +53,7 @@ pub(crate) struct Work {
 
 impl TableWriter {
     pub(crate) fn new(tables: Arc<Tables>, table: Arc<Table>, spec: WriteSpec, flight: Option<Flight>) -> Self {
-        let base = table.state();
+        let (base, tombstones) = (table.state(), table.tombstones());
         let schema = base.as_ref().filter(|_| spec.mode == WriteMode::Append).map(|state| Arc::clone(&state.schema));
         let work = Work {
             tables,
@@ -67,6 +69,7 @@ impl TableWriter {
             tombstoned: 0,
             started: spec.started,
             base,
+            tombstones,
             seen: None,
             encoder: None,
             intended: false,
@@ -193,9 +196,8 @@ impl Work {
 
     /// Rows of the batch whose key is hidden.
     fn count_tombstoned(&self, batch: &RecordBatch) -> u64 {
-        let tombstones: Option<&Arc<Tombstones>> = self.base.as_ref().map(|base| &base.tombstones);
         let hidden = || {
-            let tombstones = tombstones.filter(|tombstones| !tombstones.is_empty())?;
+            let tombstones = self.tombstones.as_ref().filter(|tombstones| !tombstones.is_empty())?;
             let keys = batch.column_by_name(tombstones.column.as_ref()?.as_str())?;
             Some(tombstones.keep_mask(keys).false_count() as u64)
         };
@@ -212,13 +214,7 @@ impl Work {
     }
 
     pub(crate) async fn put_intent(&self, stage: Stage) -> Result<(), TableError> {
-        let intent = Intent {
-            by: (&self.by).into(),
-            dataset: self.table.name.clone(),
-            id: self.table.folder.id().to_owned(),
-            bucket: self.table.folder.bucket().name().clone(),
-            stage,
-        };
+        let intent = Intent::new(&self.table, &self.by, stage);
         let mut transaction = self.tables.meta.begin().await?;
         transaction.put(&self.id, &intent)?;
         Ok(transaction.commit().await?)
@@ -238,7 +234,7 @@ impl Work {
             encoder.discard().await;
         }
         if self.intended
-            && let Err(error) = self.tables.discard(&self.table.folder, &self.id).await
+            && let Err(error) = self.tables.discard(&self.table, &self.id).await
         {
             tracing::warn!(dataset = %self.table.name, error = %error, "an undone write stays until the next start");
         }

@@ -20,6 +20,7 @@ async fn an_unknown_bucket_is_answered_with_the_known_ones() {
     assert_eq!(error.code(), Code::UnknownBucket);
     assert_eq!(error.members()["valid_buckets"], serde_json::json!(["primary", "testing"]));
     assert_eq!(buckets.primary().url().as_str(), "lakehouse://lakehouse-primary/");
+    assert!(buckets.primary().is_volatile());
 }
 
 #[tokio::test]
@@ -42,6 +43,7 @@ async fn a_primary_directory_has_one_host_at_a_time() {
     let root = tempfile::tempdir().unwrap();
     let kind = BucketKind::Local { path: root.path().join("deep/data") };
     let first = open(vec![spec("primary", kind.clone())]).await.unwrap();
+    assert!(!first.primary().is_volatile());
     let error = open(vec![spec("primary", kind.clone())]).await.unwrap_err();
     assert_eq!(error.code(), Code::ReadOnly);
     drop(first);
@@ -71,7 +73,7 @@ async fn leftovers_are_swept_in_every_local_bucket() {
     std::fs::File::options().write(true).open(&leftover).unwrap().set_times(old).unwrap();
     let local = |name: &str| BucketKind::Local { path: root.path().join(name) };
     let _buckets = open(vec![spec("primary", local("primary")), spec("archive", local("archive"))]).await.unwrap();
-    for _ in 0..200 {
+    for _ in 0..2000 {
         if !leftover.exists() {
             return;
         }
