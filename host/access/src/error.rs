@@ -12,6 +12,9 @@ pub enum AccessError {
     /// Unknown, wrong, revoked or expired: one answer for all.
     #[error("no valid key was sent")]
     Unauthenticated,
+    /// Of a key that opened when the work began.
+    #[error("the key was revoked or has expired meanwhile")]
+    Ended,
     #[error("role `{role}` may not {action}; {} may", roles(*action))]
     Forbidden { role: Role, action: Action },
     #[error("the key may not use profile `{id}`; it may use {}", listed(allowed))]
@@ -44,6 +47,17 @@ pub enum AccessError {
     Journal(#[from] JournalError),
 }
 
+/// Why the key that a server was started with is not the one that its first admin got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyIgnored {
+    #[error("an admin key is in force already, and this is no key of this storage")]
+    Unknown,
+    #[error("an admin key is in force already, and this one was revoked or has expired")]
+    Spent,
+    #[error("an admin key is in force already, and this one has role `{0}`")]
+    NoAdmin(Role),
+}
+
 fn roles(action: Action) -> String {
     action.roles().iter().map(|role| format!("`{role}`")).collect::<Vec<_>>().join(" or ")
 }
@@ -55,7 +69,7 @@ fn listed(profiles: &[ProfileId]) -> String {
 impl Fault for AccessError {
     fn code(&self) -> Code {
         match self {
-            Self::Unauthenticated => Code::Unauthenticated,
+            Self::Unauthenticated | Self::Ended => Code::Unauthenticated,
             Self::Forbidden { .. } => Code::Forbidden,
             Self::ProfileNotAllowed { .. } => Code::ProfileNotAllowed,
             Self::UnknownKey { .. } => Code::UnknownKey,

@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
-    AccessError, CreateKey, KeyInfo, KeyRecord, NewKey, Principal, Role, naming,
+    AccessError, CreateKey, KeyIgnored, KeyInfo, KeyRecord, NewKey, Principal, Role, naming,
     secret::{self, MAX_KEY_BYTES, MIN_ADMIN_BYTES, SecretDigest},
 };
 
@@ -136,7 +136,22 @@ impl Keys {
         }
     }
 
-    /// Whether a key that was authenticated earlier still opens anything; long answers ask again and again.
+    /// Whether whoever was let in earlier still is: long work asks again and again. Where keys are switched off nobody is put out.
+    pub fn still_admits(&self, principal: &Principal) -> bool {
+        principal.is_local() || self.is_live(&principal.key_id)
+    }
+
+    /// Why a start with this admin key left it aside; `None` when it opens as an admin's.
+    pub fn why_ignored(&self, given: &str) -> Option<KeyIgnored> {
+        if let Ok(principal) = self.authenticate(given) {
+            return (!principal.is_admin()).then_some(KeyIgnored::NoAdmin(principal.role));
+        }
+        let present = self.shared.present.load();
+        let entry = present.get(&secret::id_of(given)).filter(|entry| bool::from(entry.record.secret.matches(given)));
+        Some(entry.map_or(KeyIgnored::Unknown, |_| KeyIgnored::Spent))
+    }
+
+    /// Whether a key that was authenticated earlier still opens anything.
     pub fn is_live(&self, id: &KeyId) -> bool {
         let now = self.shared.clock.now();
         self.shared.present.load().get(id).is_some_and(|entry| entry.record.info.is_live(now))

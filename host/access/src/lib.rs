@@ -15,7 +15,7 @@ mod role;
 mod secret; // key texts and their digests
 
 pub use caller::Caller;
-pub use error::AccessError;
+pub use error::{AccessError, KeyIgnored};
 pub use grant::{Grant, GrantTarget, NameOrAll, Verb};
 pub use key::{CreateKey, KeyInfo, KeyRecord, NewKey};
 pub use keys::Keys;

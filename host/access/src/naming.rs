@@ -2,8 +2,10 @@
 
 use lakehouse_types::KeyName;
 
+use crate::principal::LOCAL;
+
 /// Actors of the journal that no key stands behind.
-const ACTORS: [&str; 6] = ["anonymous", "lakehouse", "local", "plugin-folder", "truth-folder", "distribution"];
+const ACTORS: [&str; 6] = ["anonymous", "lakehouse", LOCAL, "plugin-folder", "truth-folder", "distribution"];
 
 /// The first admin key that the server makes; later ones are `admin-2`, `admin-3`, …
 const ADMIN: &str = "admin";
@@ -33,6 +35,8 @@ fn admin_number(name: &KeyName) -> Option<u64> {
 mod tests {
     use lakehouse_types::KeyName;
 
+use crate::principal::LOCAL;
+
     use super::{is_reserved, next_admin};
 
     fn name(text: &str) -> KeyName {
@@ -41,7 +45,7 @@ mod tests {
 
     #[test]
     fn the_servers_own_names_are_reserved_and_others_are_not() {
-        for own in ["anonymous", "lakehouse", "local", "plugin-folder", "truth-folder", "distribution", "admin", "admin-2"] {
+        for own in ["anonymous", "lakehouse", LOCAL, "plugin-folder", "truth-folder", "distribution", "admin", "admin-2"] {
             assert!(is_reserved(&name(own)), "{own}");
         }
         for free in ["admins", "admin-", "admin-two", "localhost", "truth"] {

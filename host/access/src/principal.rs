@@ -5,6 +5,9 @@ use lakehouse_types::{Actor, DatasetName, KeyId, ProfileId, ViewName};
 
 use crate::{AccessError, Action, Grant, GrantTarget, KeyInfo, Role, Verb};
 
+/// The name of everybody where keys are switched off.
+pub(crate) const LOCAL: &str = "local";
+
 /// The holder of a key, as of the moment it was authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -22,14 +25,19 @@ impl Principal {
     /// Everybody, when `[auth] enabled = false`.
     pub fn local_admin() -> Self {
         Self {
-            key_id: KeyId::new("local").expect("a plain word is a slug"),
-            name: Actor::new("local").expect("a plain word is an actor"),
+            key_id: KeyId::new(LOCAL).expect("a plain word is a slug"),
+            name: Actor::new(LOCAL).expect("a plain word is an actor"),
             role: Role::Admin,
             grants: Vec::new(),
             profiles: Vec::new(),
             default_profile: None,
             expires_at: None,
         }
+    }
+
+    /// Whether no key stands behind it. No key is ever named so.
+    pub fn is_local(&self) -> bool {
+        self.name.as_str() == LOCAL
     }
 
     pub fn is_admin(&self) -> bool {

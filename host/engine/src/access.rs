@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lakehouse_access::{Action, Caller, Principal};
+use lakehouse_access::{AccessError, Action, Caller, Principal};
 use lakehouse_journal::Stamp;
 use lakehouse_types::{Actor, Code, Fault, ProfileId, RequestId};
 
@@ -51,17 +51,23 @@ impl Engine {
         self.journal_denial(&self.stamp_of_nobody(request_id), "authenticate", Code::Unauthenticated).await;
     }
 
-    /// Journals that a foreign web page tried to change something.
+    /// Journals that a request came from a foreign web page.
     pub async fn journal_foreign_page(&self, request_id: RequestId) {
-        self.journal_denial(&self.stamp_of_nobody(request_id), "write from a web page", Code::Forbidden).await;
+        self.journal_denial(&self.stamp_of_nobody(request_id), "come from a web page", Code::Forbidden).await;
     }
 
-    /// Refuses who may not do this at all; grants are asked for where the object is known.
+    /// Refuses who may not do this at all, or not any more: a body may take its time, and a key end meanwhile. Grants are asked for
+    /// where the object is known.
     ///
     /// # Errors
     /// The refusal.
     pub async fn require(&self, caller: &Caller, action: Action) -> Result<(), EngineError> {
-        match caller.principal.require(action) {
+        let permitted = if self.keys.still_admits(&caller.principal) {
+            caller.principal.require(action)
+        } else {
+            Err(AccessError::Ended)
+        };
+        match permitted {
             Ok(()) => Ok(()),
             Err(refusal) => Err(self.denied(caller, action.words(), refusal).await),
         }

@@ -38,7 +38,8 @@ const LAST_CHANGES: Duration = Duration::from_secs(10);
 /// What the settings do not say.
 pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
-    /// The first admin's key; absent, one is generated at first start.
+    /// The first admin's key; absent, one is generated at first start. Once an admin key is in force another is ignored, with a
+    /// warning.
     pub admin_key: Option<String>,
     /// How components are compiled apart from this process; absent, this program with `compile-component`.
     pub compiler: Option<Compiler>,
@@ -88,16 +89,19 @@ impl Engine {
     /// # Errors
     /// When a part cannot be opened: the storage is held by another host, damaged, or not reachable.
     pub async fn open(settings: Settings, options: EngineOptions) -> Result<Arc<Self>, EngineError> {
-        let EngineOptions { clock, admin_key, compiler } = options;
+        let clock = options.clock.clone();
         let io = Handle::current();
         let cpu = Cpu::start(settings.query.threads)?;
         let buckets = Buckets::open(bucket_specs(&settings), BucketOptions::new(io.clone())).await?;
         let meta = Meta::open(&buckets.primary(), MetaOptions { flush: settings.storage.meta_flush }).await?;
         let journal = Journal::open(meta.clone(), clock.clone()).await?;
         let keys = Keys::open(meta.clone(), journal.clone(), clock.clone()).await?;
-        let first_key = keys.bootstrap(admin_key).await?;
+        let first_key = keys.bootstrap(options.admin_key.clone()).await?;
+        if let Some(why) = options.admin_key.as_deref().and_then(|given| keys.why_ignored(given)) {
+            tracing::warn!("LAKEHOUSE_ADMIN_KEY was ignored: {why}");
+        }
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), clock.clone()).await?);
-        let registry = open_registry(&settings, &buckets, &meta, &journal, &clock, &cpu, compiler).await?;
+        let registry = open_registry(&settings, &options, &buckets, &meta, &journal, &catalog, &cpu).await?;
         let tables = Tables::open(buckets.clone(), meta.clone(), catalog.clone(), journal.clone(), clock.clone(), io).await?;
         let truth = Truth::open(&settings.truth.dir).await?;
         let query = QueryEngine::new(
@@ -113,7 +117,6 @@ impl Engine {
         let turns = Turns::new(settings.ingest.concurrency);
 
         let tasks = Tasks::default();
-        tasks.flush_denials(journal.clone());
         tasks.watch_truth(truth.clone(), settings.truth.poll, journal.clone(), clock.clone());
         tasks.watch_plugins(&registry, settings.plugins.folder.clone());
         Ok(Arc::new(Self {
@@ -193,23 +196,24 @@ fn bucket_specs(settings: &Settings) -> Vec<BucketSpec> {
 /// Opens the registry and installs the shipped components that were never installed here.
 async fn open_registry(
     settings: &Settings,
+    options: &EngineOptions,
     buckets: &Buckets,
     meta: &Meta,
     journal: &Journal,
-    clock: &Arc<dyn Clock>,
+    catalog: &Arc<Catalog>,
     cpu: &Cpu,
-    compiler: Option<Compiler>,
 ) -> Result<Arc<Registry>, EngineError> {
     let plugins = &settings.plugins;
-    let compiler = match compiler {
-        Some(compiler) => compiler,
+    let compiler = match &options.compiler {
+        Some(compiler) => compiler.clone(),
         None => Compiler::this_program().map_err(EngineError::Program)?,
     };
     let registry = Registry::open(RegistryOptions {
         bucket: buckets.primary(),
         meta: meta.clone(),
         journal: journal.clone(),
-        clock: clock.clone(),
+        catalog: Some(catalog.clone()),
+        clock: options.clock.clone(),
         cpu: cpu.handle(),
         cache_path: plugins.cache_path.clone(),
         compiler: compiler.with_limits(plugins.compile_deadline, plugins.compile_memory_bytes),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lakehouse_access::AccessError;
-use lakehouse_catalog::CatalogError;
+use lakehouse_catalog::{CatalogError, UsedBy};
 use lakehouse_ingest::IngestError;
 use lakehouse_journal::JournalError;
 use lakehouse_plugins::PluginError;
@@ -44,6 +44,25 @@ pub enum EngineError {
          `{dataset}`"
     )]
     NoReadGrant { view: ViewName, dataset: DatasetName },
+    /// A rule that its changer could then see more through than its grants give.
+    #[error(
+        "the key reads view `{view}`, which is redacted with rule `{rule}`, so it may change what stands behind that rule only if it \
+         reads the view's base too: it has no read grant on dataset `{dataset}`"
+    )]
+    RuleOfReadView { rule: RuleName, view: ViewName, dataset: DatasetName },
+    /// A filter that whoever redefines the view does not see.
+    #[error("the kept row filter of view `{view}` does not fit its base")]
+    KeptFilter {
+        view: ViewName,
+        #[source]
+        reason: QueryError,
+    },
+    /// By something that the caller may not know of.
+    #[error("the name `{name}` is taken")]
+    NameTaken { name: DatasetName },
+    /// Also by what the caller may not know of.
+    #[error("dataset `{dataset}` is in use by {} views and profiles", used_by.len() + hidden)]
+    DatasetInUse { dataset: DatasetName, used_by: Vec<UsedBy>, hidden: usize },
     /// Too many ingests at once.
     #[error("no turn to ingest came within {} s: too many files come in at once", waited.as_secs())]
     IngestBusy { waited: Duration },
@@ -83,9 +102,11 @@ macro_rules! delegate {
 impl Fault for EngineError {
     fn code(&self) -> Code {
         delegate!(self, fault => fault.code(),
-            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } => Code::Forbidden,
+            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } | Self::RuleOfReadView { .. } => Code::Forbidden,
+            Self::KeptFilter { .. } => Code::InvalidDefinition,
+            Self::NameTaken { .. } => Code::AlreadyExists,
             Self::IngestBusy { .. } => Code::Busy,
-            Self::PluginInUse { .. } => Code::InUse,
+            Self::PluginInUse { .. } | Self::DatasetInUse { .. } => Code::InUse,
             Self::Raced { .. } => Code::WriteConflict,
             Self::Runtime(_) | Self::Program(_) | Self::Lost(_) => Code::Internal,
         )
@@ -101,7 +122,18 @@ impl Fault for EngineError {
                 let names: Vec<String> = used_by.iter().map(|(profile, rule)| format!("`{rule}` of profile `{profile}`")).collect();
                 format!("plugin `{plugin}` stands behind {}", names.join(", "))
             }
-            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } | Self::IngestBusy { .. } | Self::Raced { .. } => self.to_string(),
+            Self::DatasetInUse { dataset, used_by, hidden } => {
+                let mut users: Vec<String> = used_by.iter().map(ToString::to_string).collect();
+                users.push(format!("{hidden} that the key may not see"));
+                format!("dataset `{dataset}` is in use by {}", users.join(", "))
+            }
+            Self::NoWriteGrant { .. }
+            | Self::NoReadGrant { .. }
+            | Self::RuleOfReadView { .. }
+            | Self::KeptFilter { .. }
+            | Self::NameTaken { .. }
+            | Self::IngestBusy { .. }
+            | Self::Raced { .. } => self.to_string(),
             Self::Runtime(_) | Self::Program(_) | Self::Lost(_) => "the server could not do the work".into(),
         )
     }
@@ -111,6 +143,9 @@ impl Fault for EngineError {
             Self::PluginInUse { used_by, .. } => {
                 let listed: Vec<_> = used_by.iter().map(|(profile, rule)| json!({"profile": profile, "rule": rule})).collect();
                 Members::from_iter([("used_by".to_owned(), listed.into())])
+            }
+            Self::DatasetInUse { used_by, hidden, .. } => {
+                Members::from_iter([("used_by".to_owned(), json!(used_by)), ("used_by_hidden".to_owned(), json!(hidden))])
             }
             _ => Members::new(),
         )

@@ -1,14 +1,16 @@
 //! Files into tables.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use lakehouse_access::{Action, Caller};
+use lakehouse_access::{AccessError, Action, Caller};
+use lakehouse_catalog::CatalogError;
 use lakehouse_ingest::{Format, IngestError, IngestMode, IngestReport, IngestRequest, OnError};
-use lakehouse_types::{BucketName, ColumnName, DatasetName};
+use lakehouse_tables::TableError;
+use lakehouse_types::{BucketName, ColumnName, DatasetName, ViewName};
 
-use crate::{Engine, EngineError, turns};
+use crate::{Engine, EngineError, turns, views};
 
 /// A file and what is to become of it.
 #[derive(Debug)]
@@ -31,8 +33,7 @@ pub struct IngestFile {
 #[derive(Debug)]
 pub struct Ingested {
     pub report: IngestReport,
-    /// It is the answer to an earlier request with the same idempotency key: nothing was written now. Of two such requests at
-    /// once, both may say no.
+    /// It is the answer to an earlier request with the same idempotency key: nothing was written now.
     pub is_repeat: bool,
 }
 
@@ -50,7 +51,8 @@ impl Engine {
     /// was read whole is committed even when the caller does not stay to hear of it.
     ///
     /// # Errors
-    /// When the caller may not write the dataset, the file cannot become rows of it, or too many others come in.
+    /// When the caller may not write the dataset, or its key ends before the body does; when the file cannot become rows of the
+    /// dataset, or too many others come in.
     pub async fn ingest(
         &self,
         caller: &Caller,
@@ -70,26 +72,43 @@ impl Engine {
             idempotency_key: file.idempotency_key,
             by: self.stamp(caller),
         };
-        let (ingest, turns, tables) = (self.ingest.clone(), self.turns.clone(), Arc::clone(&self.tables));
-        let (dataset, may_repeat) = (request.dataset.clone(), request.idempotency_key.is_some());
-        self.changes
+        let (ingest, turns) = (self.ingest.clone(), self.turns.clone());
+        let (lease, dataset) = (self.lease(caller), request.dataset.clone());
+        let outcome = self
+            .changes
             .to_the_end(async move {
-                let _place = turns.place().await?;
-                let version = move || tables.dataset(&dataset).map(|state| state.version);
-                let (body, turn) = turns.when_whole(body, version);
+                let _place = turns.place(&request.by.actor).await?;
+                let look = move || match lease.holds() {
+                    true => Ok(()),
+                    false => Err(io::Error::other(AccessError::Ended)),
+                };
+                let (body, turn) = turns.when_whole(body, look);
                 let report = ingest.run(request, body).await.map_err(refusal)?;
-                // A write makes a version that was not there when its turn came.
-                let is_repeat = may_repeat && turn.seen().flatten().is_some_and(|present| report.version <= present);
-                Ok(Ingested { report, is_repeat })
+                debug_assert!(turn.seen().is_some(), "what was read whole had its turn");
+                Ok(Ingested { is_repeat: report.is_repeat, report })
             })
-            .await
+            .await;
+        match outcome {
+            Err(EngineError::Access(ended)) => Err(self.denied(caller, &format!("write dataset {dataset}"), ended).await),
+            // A view has the name.
+            Err(EngineError::Ingest(IngestError::Table(TableError::Catalog(CatalogError::NameTaken { name, .. }))))
+                if !ViewName::new(&name).is_ok_and(|view| views::sees(caller, &view)) =>
+            {
+                Err(EngineError::NameTaken { name: dataset })
+            }
+            outcome => outcome,
+        }
     }
 }
 
-/// A body that ended because no turn came is not its sender's fault.
+/// A body that ended because no turn came, or because its sender's key did, was not broken.
 fn refusal(error: IngestError) -> EngineError {
     match error {
         IngestError::Body(source) if turns::is_no_turn(&source) => turns::busy(),
+        IngestError::Body(source) => match source.downcast::<AccessError>() {
+            Ok(ended) => ended.into(),
+            Err(source) => IngestError::Body(source).into(),
+        },
         error => error.into(),
     }
 }

@@ -16,7 +16,8 @@ impl Engine {
         for profile in create.profiles.iter().chain(&create.default_profile) {
             present.profile(profile)?;
         }
-        Ok(self.keys.create(&self.stamp(caller), create).await?)
+        let (keys, by) = (self.keys.clone(), self.stamp(caller));
+        self.changes.to_the_end(async move { Ok(keys.create(&by, create).await?) }).await
     }
 
     /// All keys, by id, without secrets.
@@ -28,12 +29,13 @@ impl Engine {
         Ok(Page::of(self.keys.list(), after, limit, |info| info.id.as_str()))
     }
 
-    /// Revokes a key: the next request with it is refused.
+    /// Revokes a key: the next request with it is refused, and what still runs for it ends.
     ///
     /// # Errors
     /// When the caller may not, or the key does not exist.
     pub async fn revoke_key(&self, caller: &Caller, id: &KeyId) -> Result<KeyInfo, EngineError> {
         self.require(caller, Action::ManageKeys).await?;
-        Ok(self.keys.revoke(&self.stamp(caller), id).await?)
+        let (keys, by, id) = (self.keys.clone(), self.stamp(caller), id.clone());
+        self.changes.to_the_end(async move { Ok(keys.revoke(&by, &id).await?) }).await
     }
 }

@@ -10,8 +10,10 @@ mod engine; // open, run, shut down
 mod error;
 mod health;
 mod ingest;
+mod insight; // what a rule's changer could come to see
 mod journal;
 mod keys;
+mod lease; // how long a key holds
 mod page;
 mod plugins;
 mod profiles;
@@ -22,6 +24,9 @@ mod tombstones;
 mod truth;
 mod turns; // to ingest
 mod views;
+
+#[cfg(test)]
+mod tests;
 
 pub use datasets::Dataset;
 pub use engine::{Engine, EngineOptions};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lakehouse_access::{Action, Caller};
+use lakehouse_journal::Stamp;
 use lakehouse_plugins::{DryRun, DryRunReport, FolderFailure, PluginDetails, PluginList, PluginSummary, PushReport};
 use lakehouse_types::{PluginName, ProfileId, RuleName};
 
@@ -36,9 +37,11 @@ impl Engine {
     /// Compiles, checks and activates a component; the old version serves until then.
     ///
     /// # Errors
-    /// When the caller may not, or the component is refused: the old version stays in force.
+    /// When the caller may not, or reads a view through a rule that runs the plugin and not its base; when the component is
+    /// refused: the old version stays in force.
     pub async fn push_plugin(&self, caller: &Caller, name: &PluginName, wasm: Bytes) -> Result<PushReport, EngineError> {
         self.require(caller, Action::ManagePlugins).await?;
+        self.require_no_insight_by(caller, &format!("push plugin {name}"), name).await?;
         Ok(self.registry.push(&self.stamp(caller), name, wasm).await?)
     }
 
@@ -65,7 +68,7 @@ impl Engine {
     /// Makes another version active: the named one, else the one before.
     ///
     /// # Errors
-    /// When the caller may not, or there is no such version.
+    /// When the caller may not, or reads a view through a rule that runs the plugin and not its base; when there is no such version.
     pub async fn rollback_plugin(
         &self,
         caller: &Caller,
@@ -73,39 +76,46 @@ impl Engine {
         to: Option<String>,
     ) -> Result<PluginSummary, EngineError> {
         self.require(caller, Action::ManagePlugins).await?;
-        Ok(self.registry.rollback(&self.stamp(caller), name, to).await?)
+        self.require_no_insight_by(caller, &format!("roll back plugin {name}"), name).await?;
+        let (registry, by, name) = (Arc::clone(&self.registry), self.stamp(caller), name.clone());
+        self.changes.to_the_end(async move { Ok(registry.rollback(&by, &name, to).await?) }).await
     }
 
-    /// Lets rules resolve to the plugin, or makes them fail closed.
+    /// Lets rules resolve to the plugin, or makes them fail closed. The latter shows nobody anything, and is never held up.
     ///
     /// # Errors
-    /// When the caller may not, or the plugin does not exist.
+    /// When the caller may not, or, to switch it on, reads a view through a rule that runs the plugin and not its base; when the
+    /// plugin does not exist.
     pub async fn switch_plugin(&self, caller: &Caller, name: &PluginName, on: bool) -> Result<PluginSummary, EngineError> {
         self.require(caller, Action::ManagePlugins).await?;
-        let by = self.stamp(caller);
-        Ok(if on { self.registry.enable(&by, name).await? } else { self.registry.disable(&by, name).await? })
+        if on {
+            self.require_no_insight_by(caller, &format!("enable plugin {name}"), name).await?;
+        }
+        let (registry, by, name) = (Arc::clone(&self.registry), self.stamp(caller), name.clone());
+        self.changes
+            .to_the_end(async move { Ok(if on { registry.enable(&by, &name).await? } else { registry.disable(&by, &name).await? }) })
+            .await
     }
 
     /// Removes a plugin that no profile binds.
     ///
     /// # Errors
     /// When the caller may not, it does not exist, or a profile binds it.
-    pub async fn delete_plugin(&self, caller: &Caller, name: &PluginName) -> Result<(), EngineError> {
+    pub async fn delete_plugin(self: &Arc<Self>, caller: &Caller, name: &PluginName) -> Result<(), EngineError> {
         self.require(caller, Action::ManagePlugins).await?;
+        let (engine, by, name) = (Arc::clone(self), self.stamp(caller), name.clone());
+        self.changes.to_the_end(async move { engine.remove_plugin(&by, &name).await }).await
+    }
+
+    async fn remove_plugin(&self, by: &Stamp, name: &PluginName) -> Result<(), EngineError> {
         // No profile comes to bind it between the check and the deletion.
-        let held = Arc::clone(&self.binding).lock_owned().await;
+        let _held = self.binding.lock().await;
         self.registry.show(name)?;
         let used_by = self.catalog.snapshot().users_of_plugin(name);
         if !used_by.is_empty() {
             return Err(EngineError::PluginInUse { plugin: name.clone(), used_by });
         }
-        let (registry, by, name) = (Arc::clone(&self.registry), self.stamp(caller), name.clone());
-        self.changes
-            .to_the_end(async move {
-                let _held = held;
-                Ok(registry.delete(&by, &name).await?)
-            })
-            .await
+        Ok(self.registry.delete(by, name).await?)
     }
 
     /// Runs a plugin on the caller's own rows. Nothing is stored.

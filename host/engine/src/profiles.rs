@@ -9,40 +9,43 @@ use lakehouse_plugins::Bindings;
 use lakehouse_types::ProfileId;
 use serde_json::json;
 
-use crate::{Engine, EngineError, Page};
+use crate::{Engine, EngineError, Page, insight::rebound};
 
 impl Engine {
     /// Creates or replaces a profile; in force when this returns.
     ///
     /// # Errors
-    /// When the caller may not; a component does not exist, is of another kind, rejects its configuration, or is granted what it
+    /// When the caller may not, or reads a view through a rule that changes and not its base; a component does not exist, is of another kind, rejects its configuration, or is granted what it
     /// does not ask for; a limit is above its ceiling; a bound dataset or view does not exist.
-    pub async fn put_profile(&self, caller: &Caller, input: ProfileInput) -> Result<Profile, EngineError> {
+    pub async fn put_profile(self: &Arc<Self>, caller: &Caller, input: ProfileInput) -> Result<Profile, EngineError> {
         self.require(caller, Action::ManageProfiles).await?;
+        let (engine, caller) = (Arc::clone(self), caller.clone());
+        self.changes.to_the_end(async move { engine.define_profile(&caller, input).await }).await
+    }
+
+    async fn define_profile(&self, caller: &Caller, input: ProfileInput) -> Result<Profile, EngineError> {
         let by = self.stamp(caller);
         let profile = input.into_profile(&by.actor, by.at, None);
         profile.validate()?;
-        // No plugin is deleted between the check and the edit.
-        let held = Arc::clone(&self.binding).lock_owned().await;
+        // No plugin is deleted between the check and the edit, and no other profile put.
+        let _held = self.binding.lock().await;
+        let present = self.catalog.snapshot();
+        let rules = rebound(present.profiles.get(&profile.id).map(AsRef::as_ref), Some(&profile));
+        self.require_no_insight(caller, &format!("change profile {}", profile.id), &rules).await?;
         self.check_rules(&profile).await?;
 
         let rules: Vec<_> = profile.rules.iter().map(|rule| json!([rule.name, rule.component.to_string()])).collect();
         let details = json!({ "rules": rules, "bound_datasets": profile.bound_datasets });
-        let catalog = Arc::clone(&self.catalog);
-        self.changes
-            .to_the_end(async move {
-                let _held = held;
-                let put = catalog.edit(&by, |present, edit| {
-                    let mut profile = profile;
-                    if let Some(previous) = present.profiles.get(&profile.id) {
-                        profile.created_at = previous.created_at;
-                        profile.created_by = previous.created_by.clone();
-                    }
-                    edit.event(Draft::new(EventKind::ProfilePut, profile.id.as_str()).details(details));
-                    edit.put_profile(profile.clone())?;
-                    Ok::<_, EngineError>(profile)
-                });
-                put.await
+        self.catalog
+            .edit(&by, |present, edit| {
+                let mut profile = profile;
+                if let Some(previous) = present.profiles.get(&profile.id) {
+                    profile.created_at = previous.created_at;
+                    profile.created_by = previous.created_by.clone();
+                }
+                edit.event(Draft::new(EventKind::ProfilePut, profile.id.as_str()).details(details));
+                edit.put_profile(profile.clone())?;
+                Ok(profile)
             })
             .await
     }
@@ -62,25 +65,32 @@ impl Engine {
     /// # Errors
     /// When it does not exist, or the caller may not know that it does.
     pub async fn profile(&self, caller: &Caller, id: &ProfileId) -> Result<Profile, EngineError> {
-        let present = self.catalog.snapshot();
-        let profile = present.profile(id)?;
         if !sees(caller, id) {
             return Err(self.hidden(caller, &format!("profile {id}"), CatalogError::UnknownProfile { id: id.clone() }).await);
         }
-        Ok(Profile::clone(profile))
+        Ok(Profile::clone(self.catalog.snapshot().profile(id)?))
     }
 
     /// Deletes a profile. Keys that name it are refused until they name another.
     ///
     /// # Errors
-    /// When the caller may not, it does not exist, or it is `default`.
-    pub async fn delete_profile(&self, caller: &Caller, id: &ProfileId) -> Result<(), EngineError> {
+    /// When the caller may not, or reads a view through one of its rules and not its base; when it does not exist, or is `default`.
+    pub async fn delete_profile(self: &Arc<Self>, caller: &Caller, id: &ProfileId) -> Result<(), EngineError> {
         self.require(caller, Action::ManageProfiles).await?;
+        let (engine, caller, id) = (Arc::clone(self), caller.clone(), id.clone());
+        self.changes.to_the_end(async move { engine.remove_profile(&caller, &id).await }).await
+    }
+
+    async fn remove_profile(&self, caller: &Caller, id: &ProfileId) -> Result<(), EngineError> {
+        let _held = self.binding.lock().await;
+        let present = self.catalog.snapshot();
+        let rules = rebound(present.profiles.get(id).map(AsRef::as_ref), None);
+        self.require_no_insight(caller, &format!("delete profile {id}"), &rules).await?;
         self.catalog
             .edit(&self.stamp(caller), |_, edit| {
                 edit.remove_profile(id)?;
                 edit.event(Draft::new(EventKind::ProfileDelete, id.as_str()));
-                Ok::<_, EngineError>(())
+                Ok(())
             })
             .await
     }
@@ -128,6 +138,6 @@ fn mib(bytes: u64) -> u32 {
     u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
 }
 
-fn sees(caller: &Caller, id: &ProfileId) -> bool {
+pub(crate) fn sees(caller: &Caller, id: &ProfileId) -> bool {
     caller.principal.may(Action::ManageProfiles) || caller.principal.choose_profile(Some(id)).is_ok()
 }

@@ -25,16 +25,35 @@ impl Engine {
     /// Runs one reading statement as the caller sees the data, under the caller's profile.
     ///
     /// # Errors
-    /// When the caller may not query, or the statement cannot be answered; failures after the first batch are in the stream.
+    /// When the caller may not query, or the statement cannot be answered; failures after the first batch are in the stream, the end
+    /// of the caller's key among them.
     pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Answer, EngineError> {
         self.require(caller, Action::Query).await?;
-        let mut answer = self.query.query(caller, request).await?;
+        let mut answer = match self.query.query(caller, request).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.judged(caller, error).await),
+        };
         let first = match answer.batches.next().await {
             Some(Err(error)) => return Err(error.into()),
             first => first,
         };
-        answer.batches = stream::iter(first).chain(answer.batches).boxed();
+        answer.batches = self.lease(caller).over(stream::iter(first).chain(answer.batches).boxed());
         Ok(answer)
+    }
+
+    /// Journals what was refused to those who may not do everything: a name that is not theirs to read, whether or not anything has
+    /// it, and a statement that only admins or nobody may run.
+    async fn judged(&self, caller: &Caller, error: QueryError) -> EngineError {
+        let what = match &error {
+            _ if caller.principal.is_admin() => None,
+            QueryError::UnknownTable { name, .. } => Some(format!("read {name}")),
+            QueryError::Refused { .. } => Some("run the statement".to_owned()),
+            _ => None,
+        };
+        match what {
+            Some(what) => self.denied(caller, &what, error).await,
+            None => error.into(),
+        }
     }
 
     /// The same, encoded.

@@ -117,7 +117,7 @@ mod tests {
             std::future::pending::<()>().await;
         });
         assert!(tokio::time::timeout(Duration::from_millis(50), endless).await.is_err());
-        for _ in 0..200 {
+        for _ in 0..2_000 {
             if Arc::strong_count(&held) == 1 {
                 break;
             }

@@ -14,9 +14,6 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long counted denials wait at most.
-const FLUSH: Duration = Duration::from_secs(60);
-
 /// The running tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
@@ -35,18 +32,6 @@ impl Tasks {
                     if ended.is_err() {
                         tracing::error!(task = name, "a background task failed");
                     }
-                }
-            }
-        });
-    }
-
-    /// Journals, once a minute, the denials that were only counted so far.
-    pub(crate) fn flush_denials(&self, journal: Journal) {
-        self.spawn("denial flush", async move {
-            loop {
-                tokio::time::sleep(FLUSH).await;
-                if let Err(error) = journal.flush().await {
-                    tracing::warn!(%error, "denials could not be journaled");
                 }
             }
         });

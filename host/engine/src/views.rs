@@ -6,6 +6,7 @@ use arrow::datatypes::SchemaRef;
 use lakehouse_access::{Action, Caller};
 use lakehouse_catalog::{CatalogError, Redaction, ViewInput, ViewRecord};
 use lakehouse_journal::{Draft, EventKind};
+use lakehouse_query::QueryError;
 use lakehouse_types::ViewName;
 use serde_json::json;
 
@@ -25,25 +26,36 @@ impl Engine {
     ///
     /// # Errors
     /// When the caller may not, or the definition does not fit its base, its filter or its rules.
-    pub async fn put_view(&self, caller: &Caller, mut input: ViewInput) -> Result<View, EngineError> {
+    pub async fn put_view(self: &Arc<Self>, caller: &Caller, input: ViewInput) -> Result<View, EngineError> {
         self.require(caller, Action::ManageViews).await?;
+        let (engine, caller) = (Arc::clone(self), caller.clone());
+        self.changes.to_the_end(async move { engine.define_view(&caller, input).await }).await
+    }
+
+    async fn define_view(&self, caller: &Caller, mut input: ViewInput) -> Result<View, EngineError> {
         if caller.principal.may_read_view(&input.name) && !caller.principal.may_read_dataset(&input.base_dataset) {
             let refusal = EngineError::NoReadGrant { view: input.name.clone(), dataset: input.base_dataset.clone() };
             return Err(self.denied(caller, &format!("define view {}", input.name), refusal).await);
         }
         let present = self.catalog.snapshot();
         let kept = present.views.get(&input.name).and_then(|view| view.row_filter.clone());
-        if input.row_filter.is_none() && !caller.principal.may(Action::SetRowFilter) {
-            input.row_filter.clone_from(&kept);
-        }
-        if input.row_filter != kept {
+        if input.row_filter.is_some() {
+            // Whether or not it is the present one, which whoever may not set it must not learn by trying.
             self.require(caller, Action::SetRowFilter).await?;
+        }
+        let is_kept = !caller.principal.may(Action::SetRowFilter);
+        if is_kept {
+            input.row_filter.clone_from(&kept);
         }
         let by = self.stamp(caller);
         let record = input.into_record(&by.actor, by.at, None);
         record.validate()?;
         present.dataset(&record.base_dataset)?;
-        self.query.check_view(caller, &record).await?;
+        self.query.check_view(caller, &record).await.map_err(|reason| match reason {
+            // Its words quote the filter. Nothing else of a definition is found unfit in this way.
+            QueryError::Definition { .. } if is_kept => EngineError::KeptFilter { view: record.name.clone(), reason },
+            reason => reason.into(),
+        })?;
 
         let details = json!({
             "columns": record.columns,
@@ -88,20 +100,24 @@ impl Engine {
     /// # Errors
     /// When it does not exist, or the caller may not know that it does.
     pub async fn view(&self, caller: &Caller, name: &ViewName) -> Result<View, EngineError> {
-        let present = self.catalog.snapshot();
-        let record = present.view(name)?;
         if !sees(caller, name) {
             return Err(self.hidden(caller, &format!("view {name}"), CatalogError::UnknownView { name: name.clone() }).await);
         }
-        Ok(self.with_schema(caller, ViewRecord::clone(record)).await)
+        let record = ViewRecord::clone(self.catalog.snapshot().view(name)?);
+        Ok(self.with_schema(caller, record).await)
     }
 
     /// Deletes a view.
     ///
     /// # Errors
     /// When the caller may not, it does not exist, or a profile binds it.
-    pub async fn delete_view(&self, caller: &Caller, name: &ViewName) -> Result<(), EngineError> {
+    pub async fn delete_view(self: &Arc<Self>, caller: &Caller, name: &ViewName) -> Result<(), EngineError> {
         self.require(caller, Action::ManageViews).await?;
+        let (engine, caller, name) = (Arc::clone(self), caller.clone(), name.clone());
+        self.changes.to_the_end(async move { engine.remove_view(&caller, &name).await }).await
+    }
+
+    async fn remove_view(&self, caller: &Caller, name: &ViewName) -> Result<(), EngineError> {
         let has_filter = self.catalog.snapshot().view(name)?.row_filter.is_some();
         if has_filter {
             // Without its filter under the same name, the view would show what an admin hid.
@@ -141,7 +157,7 @@ fn without_config(redaction: &mut Redaction) {
     }
 }
 
-fn sees(caller: &Caller, name: &ViewName) -> bool {
+pub(crate) fn sees(caller: &Caller, name: &ViewName) -> bool {
     caller.principal.may_read_view(name) || caller.principal.may(Action::ManageViews)
 }
 

@@ -91,6 +91,7 @@ pub(crate) struct Inflow(Arc<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     cut: OnceLock<Cut>,
+    begun: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -101,6 +102,7 @@ impl Inflow {
         inflow.0.ended.store(body.is_end_stream(), Ordering::Relaxed);
         let watch = inflow.clone();
         let bounded = async_stream::stream! {
+            watch.0.begun.store(true, Ordering::Relaxed);
             let mut frames = body.into_data_stream();
             let (mut received, mut waited) = (0_u64, Duration::ZERO);
             loop {
@@ -145,6 +147,11 @@ impl Inflow {
         self.0.cut.get().copied()
     }
 
+    /// Whether somebody reads the body and has not come to its end.
+    pub(crate) fn is_arriving(&self) -> bool {
+        self.0.begun.load(Ordering::Relaxed) && !self.ended()
+    }
+
     /// Whether all of the body has been read; else its connection cannot carry another request.
     pub(crate) fn ended(&self) -> bool {
         self.0.ended.load(Ordering::Relaxed)
@@ -170,6 +177,19 @@ mod tests {
             assert_eq!(to_bytes(body, usize::MAX).await.is_ok(), cut.is_none());
             assert_eq!(inflow.cut(), cut);
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_arrives_from_when_it_is_asked_for_until_it_has_ended() {
+        let (send, receive) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+        let (body, inflow) = Inflow::watch(Body::from_stream(receive), 10, IDLE);
+        assert!(!inflow.is_arriving(), "nobody has asked for it");
+        let mut frames = body.into_data_stream();
+        send.unbounded_send(Ok(Bytes::from_static(b"x"))).unwrap();
+        frames.next().await.unwrap().unwrap();
+        assert!(inflow.is_arriving());
+        drop(send);
+        assert!(frames.next().await.is_none() && !inflow.is_arriving());
     }
 
     #[tokio::test(start_paused = true)]

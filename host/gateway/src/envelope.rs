@@ -26,7 +26,7 @@ use crate::{
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The label of what no route matched.
-const UNMATCHED: &str = "unmatched";
+pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// The `WWW-Authenticate` of a 401.
 #[derive(Debug, Clone, Copy)]

@@ -16,7 +16,7 @@ use crate::{
     body::{Cut, Inflow, discard_body},
     credentials::{self, Basic},
     envelope::Challenge,
-    origin,
+    head, origin,
     problem::Problem,
     request::header_value,
     route::{Access, Load},
@@ -64,10 +64,11 @@ pub(crate) async fn guard(State((app, rule)): State<(App, Rule)>, request: Reque
 
 /// Lets the request in, with its caller among its extensions, and says how large its body may be.
 async fn admit(app: &App, rule: Rule, parts: &mut Parts) -> Result<u64, Problem> {
+    head::check(parts)?;
     if rule.access != Access::Open {
         let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_else(RequestId::fresh);
         if !app.engine.settings().auth.enabled {
-            refuse_foreign_page(app, parts, &request_id).await?;
+            refuse_foreigners(app, parts, &request_id).await?;
         }
         let key = match credentials::presented(&parts.headers, rule.basic) {
             Ok(key) => key,
@@ -99,18 +100,20 @@ async fn admit(app: &App, rule: Rule, parts: &mut Parts) -> Result<u64, Problem>
     }
 }
 
-/// Without keys the machine's own users are trusted, but not the web pages that they open: a browser lets those send what changes
-/// the lake, and says where they come from.
-async fn refuse_foreign_page(app: &App, parts: &Parts, request_id: &RequestId) -> Result<(), Problem> {
+/// Without keys the machine's own users are trusted, but not the web pages that they open. A browser lets those send what changes
+/// the lake, and says where they come from; and it lets them read where they were served under a name that now points here.
+async fn refuse_foreigners(app: &App, parts: &Parts, request_id: &RequestId) -> Result<(), Problem> {
+    let allowed = &app.engine.settings().server.cors_origins;
     let is_read = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if is_read || !origin::is_foreign(&parts.headers, &app.engine.settings().server.cors_origins) {
+    let told = if origin::is_foreign_host(parts, allowed) {
+        "while keys are switched off, only requests to this machine itself or to a host of `cors_origins` are answered"
+    } else if !is_read && origin::is_foreign(&parts.headers, allowed) {
+        "a web page of an origin that is not in `cors_origins` may change nothing while keys are switched off"
+    } else {
         return Ok(());
-    }
+    };
     app.engine.journal_foreign_page(request_id.clone()).await;
-    Err(Problem::new(
-        Code::Forbidden,
-        "a web page of an origin that is not in `cors_origins` may change nothing while keys are switched off",
-    ))
+    Err(Problem::new(Code::Forbidden, told))
 }
 
 async fn run(app: &App, rule: Rule, request: Request, inflow: &Inflow, next: Next) -> Response {
@@ -119,6 +122,8 @@ async fn run(app: &App, rule: Rule, request: Request, inflow: &Inflow, next: Nex
     let response = match rule.load {
         Load::Small => match tokio::time::timeout(app.engine.settings().server.request_timeout, next.run(request)).await {
             Ok(response) => response,
+            // Handlers begin when they have their body.
+            Err(_) if inflow.is_arriving() => Problem::from(Cut::TooSlow).into_response(),
             Err(_) if reads_only => {
                 Problem::new(Code::Busy, "the answer did not begin within the server's request timeout").into_response()
             }

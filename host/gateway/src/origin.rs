@@ -1,11 +1,19 @@
-//! Which web page a request comes from, as its browser says.
+//! Which web page a request comes from, and under which name it came here, as its browser says.
 //!
 //! **Invariant**: a page that was served under a name is never taken for the server's own, since whoever holds the name may point it
 //! at this machine.
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, header, request::Parts};
+
+/// Whether the request asks for a server that is neither this machine nor an allowed origin. A browser always names the one that
+/// it was told to ask; whoever names none is no browser.
+pub(crate) fn is_foreign_host(head: &Parts, allowed: &[String]) -> bool {
+    let asked = head.headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    let mut asked = asked.chain(head.uri.authority().map(|authority| authority.as_str()));
+    asked.any(|host| !is_loopback(host) && !allowed.iter().any(|one| one == "*" || authority(one) == Some(host)))
+}
 
 /// Whether the request comes from a page that is neither allowed nor the server's own. A request without `Origin` comes from no
 /// page.
@@ -18,9 +26,13 @@ pub(crate) fn is_foreign(headers: &HeaderMap, allowed: &[String]) -> bool {
 
 /// The `/docs` page of a server on this machine.
 fn is_own(headers: &HeaderMap, origin: &str) -> bool {
-    let Some(authority) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else { return false };
+    let Some(authority) = authority(origin) else { return false };
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     host == Some(authority) && is_loopback(authority)
+}
+
+fn authority(origin: &str) -> Option<&str> {
+    origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))
 }
 
 fn is_loopback(authority: &str) -> bool {
@@ -32,9 +44,38 @@ fn is_loopback(authority: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderMap, HeaderValue};
+    use axum::{
+        body::Body,
+        extract::Request,
+        http::{HeaderMap, HeaderValue},
+    };
 
-    use super::is_foreign;
+    use super::{is_foreign, is_foreign_host};
+
+    #[test]
+    fn a_host_is_foreign_unless_it_is_this_machine_or_allowed() {
+        let check = |uri: &str, hosts: &[&str], allowed: &[&str], foreign: bool| {
+            let mut request = Request::get(uri);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let head = request.body(Body::empty()).unwrap().into_parts().0;
+            let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+            assert_eq!(is_foreign_host(&head, &allowed), foreign, "{uri} {hosts:?} {allowed:?}");
+        };
+        for own in ["127.0.0.1:3100", "127.8.9.1", "localhost", "localhost:3100", "[::1]:3100"] {
+            check("/", &[own], &[], false);
+        }
+        for other in ["evil.example", "evil.example:3100", "localhost.evil.example", "127.0.0.1.evil.example:3100", "10.0.0.1", ""] {
+            check("/", &[other], &[], true);
+        }
+        check("/", &[], &[], false);
+        check("/", &["localhost", "evil.example"], &[], true);
+        check("http://evil.example/", &["localhost"], &[], true);
+        check("/", &["app.example.com"], &["https://app.example.com"], false);
+        check("/", &["app.example.com:8443"], &["https://app.example.com"], true);
+        check("/", &["evil.example"], &["*"], false);
+    }
 
     #[test]
     fn a_page_is_foreign_unless_it_is_allowed_or_the_servers_own() {

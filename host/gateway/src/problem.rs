@@ -1,7 +1,7 @@
 //! RFC 9457 problems: the one place where a failure becomes a status and a body.
 //!
 //! **Invariant**: a problem's body holds what [`Fault::public`] and [`Fault::members`] gave, and nothing of the cause; the cause
-//! goes to the log under the request id. [`render`] is the only writer of `application/problem+json`.
+//! goes to the log under the request id. [`render`] and [`render_onto`] are the only writers of `application/problem+json`.
 
 use axum::{
     body::Body,
@@ -61,7 +61,7 @@ impl Problem {
         body.shift_insert(2, "status".into(), self.status.as_u16().into());
         body.shift_insert(3, "code".into(), self.code.as_str().into());
         body.shift_insert(4, "detail".into(), self.detail.clone().into());
-        body.insert("action".into(), action(self.code.kind()).into());
+        body.insert("action".into(), action(self.code).into());
         body.insert("request_id".into(), json!(request_id));
         Value::Object(body)
     }
@@ -89,7 +89,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Writes the body of a problem.
+/// Writes the answer to a request that came to be.
 pub(crate) fn render(problem: &Problem, request_id: &RequestId, challenge: &'static str) -> Response {
     let mut response = Response::new(Body::from(problem.body(request_id).to_string()));
     *response.status_mut() = problem.status;
@@ -100,7 +100,8 @@ pub(crate) fn render(problem: &Problem, request_id: &RequestId, challenge: &'sta
         StatusCode::UNAUTHORIZED => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+        // Nobody is told to repeat what may have been done.
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if problem.code != Code::OutcomeUnknown => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}
@@ -108,10 +109,25 @@ pub(crate) fn render(problem: &Problem, request_id: &RequestId, challenge: &'sta
     response
 }
 
-/// The status of a kind. HTTP has a status of its own for a wrong method, which is otherwise a request to fix.
+/// Writes the answer to a head that became no request, in place of `bare`: a head without a body, of which the status line and what
+/// concerns the connection stay.
+pub(crate) fn render_onto(bare: &str, problem: &Problem, request_id: &RequestId) -> Vec<u8> {
+    let kept = bare.trim_end().replace("\r\ncontent-length: 0", "");
+    let body = problem.body(request_id).to_string();
+    let length = body.len();
+    format!(
+        "{kept}\r\ncontent-type: {MEDIA_TYPE}\r\ncache-control: no-store\r\nx-request-id: {request_id}\r\ncontent-length: {length}\r\n\r\n\
+         {body}"
+    )
+    .into_bytes()
+}
+
+/// The status of a kind. HTTP has statuses of its own for a wrong method, a long URI and large headers.
 fn status(code: Code, kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::InvalidRequest if code == Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorKind::TooLarge if code == Code::UriTooLong => StatusCode::URI_TOO_LONG,
+        ErrorKind::TooLarge if code == Code::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         ErrorKind::InvalidRequest => StatusCode::BAD_REQUEST,
         ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
         ErrorKind::Forbidden => StatusCode::FORBIDDEN,
@@ -132,9 +148,10 @@ pub(crate) fn usual_status(code: Code) -> StatusCode {
     status(code, code.kind())
 }
 
-/// What the caller does about a kind, as the `action` member.
-pub(crate) fn action(kind: ErrorKind) -> &'static str {
-    match kind {
+/// What the caller does about it, as the `action` member.
+pub(crate) fn action(code: Code) -> &'static str {
+    match code.kind() {
+        ErrorKind::Unavailable if code == Code::OutcomeUnknown => "check_outcome",
         ErrorKind::InvalidRequest
         | ErrorKind::NotFound
         | ErrorKind::Conflict
@@ -163,7 +180,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use std::{error::Error, fmt};
 
-    use super::{Code, Fault, Members, Problem, RequestId, StatusCode, render};
+    use super::{Code, Fault, Members, Problem, RequestId, StatusCode, render, render_onto};
 
     #[derive(Debug)]
     struct Inner;
@@ -236,10 +253,33 @@ mod tests {
             );
             assert_eq!(
                 response.headers().contains_key("retry-after"),
-                matches!(problem.status().as_u16(), 429 | 503),
+                matches!(problem.status().as_u16(), 429 | 503) && *code != Code::OutcomeUnknown,
                 "{code:?}"
             );
         }
-        assert_eq!(Problem::new(Code::MethodNotAllowed, "x").status(), StatusCode::METHOD_NOT_ALLOWED);
+        for (code, status) in [(Code::MethodNotAllowed, 405), (Code::UriTooLong, 414), (Code::HeadTooLarge, 431)] {
+            assert_eq!(Problem::new(code, "x").status().as_u16(), status);
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_not_to_be_repeated_blindly() {
+        let id = RequestId::new("r-1").unwrap();
+        let action = |code: Code| Problem::new(code, "x").body(&id)["action"].clone();
+        assert_eq!(action(Code::OutcomeUnknown), "check_outcome");
+        assert_eq!(action(Code::Busy), "retry");
+    }
+
+    #[test]
+    fn a_problem_takes_the_place_of_a_bare_reply() {
+        let bare = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: today\r\n\r\n";
+        let problem = Problem::new(Code::MalformedRequest, "x");
+        let text = String::from_utf8(render_onto(bare, &problem, &RequestId::new("r-1").unwrap())).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let lines: Vec<&str> = head.split("\r\n").collect();
+        assert_eq!(lines[..3], ["HTTP/1.1 400 Bad Request", "connection: close", "date: today"]);
+        assert_eq!(lines[3], "content-type: application/problem+json");
+        assert_eq!(lines[5..], ["x-request-id: r-1".to_owned(), format!("content-length: {}", body.len())]);
+        assert!(body.contains("malformed_request"), "{body}");
     }
 }

@@ -19,17 +19,20 @@ use http_body_util::BodyExt;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lakehouse_engine::Engine;
+use lakehouse_types::RequestId;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::{app::App, patience::Patient};
+use crate::{app::App, envelope::UNMATCHED, head, manners::Polite, patience::Patient, problem};
 
-/// Room for a request's head.
-const HEAD_BYTES: usize = 64 * 1024;
+/// Room for a request's head, and headers in it: more than [`head::check`] lets pass.
+const HEAD_BYTES: usize = 2 * head::MAX_BYTES;
+const HEADERS: usize = 2 * head::MAX_HEADERS;
 
 /// A pause after `accept` failed, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -142,6 +145,20 @@ impl Door {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
     }
 
+    /// The connection's stream: it gives up on a deaf peer, and explains a reply that no request came before.
+    fn polite(&self, guest: &Arc<Guest>, stream: TcpStream) -> impl AsyncRead + AsyncWrite + Unpin + 'static {
+        let (guest, metrics) = (Arc::clone(guest), Arc::clone(&self.app.metrics));
+        Polite::new(Patient::new(stream, self.answer_timeout), move |code, reply: &str| {
+            if guest.busy.load(Ordering::Relaxed) > 0 {
+                return None;
+            }
+            let (problem, request_id) = (head::refused(code), RequestId::fresh());
+            metrics.answered(UNMATCHED, "", problem.status().as_u16(), Duration::ZERO);
+            tracing::debug!(%request_id, code = code.as_str(), "a head was turned away");
+            Some(problem::render_onto(reply, &problem, &request_id))
+        })
+    }
+
     async fn converse(&self, guest: &Arc<Guest>, stream: TcpStream) {
         let service = service_fn(|request: Request<Incoming>| {
             let held = Visit::begin(Arc::clone(guest), self.began);
@@ -160,7 +177,8 @@ impl Door {
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(Patient::new(stream, self.answer_timeout)), service);
+            .max_headers(HEADERS)
+            .serve_connection(TokioIo::new(self.polite(guest, stream)), service);
         tokio::pin!(connection);
         let mut stopping = false;
         loop {

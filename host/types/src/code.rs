@@ -60,6 +60,7 @@ macro_rules! codes {
 codes! {
     InvalidBody = "invalid_body", InvalidRequest, "Invalid body", "Compare the body with the schema in /openapi.json.";
     InvalidParameter = "invalid_parameter", InvalidRequest, "Invalid parameter", "Correct the named query parameter or header.";
+    MalformedRequest = "malformed_request", InvalidRequest, "Malformed request", "Send a request line and headers as HTTP/1.1 writes them.";
     InvalidName = "invalid_name", InvalidRequest, "Invalid name", "Use a lower-case letter followed by up to 62 of a-z, 0-9, _ and -.";
     InvalidSql = "invalid_sql", InvalidRequest, "Invalid SQL", "Correct the statement at the place that the detail names.";
     StatementRefused = "statement_refused", InvalidRequest, "Statement refused", "Only SELECT, EXPLAIN, SHOW and DESCRIBE are answered here; write through /ingest.";
@@ -89,6 +90,8 @@ codes! {
     WriteConflict = "write_conflict", Conflict, "Concurrent write", "Repeat the request.";
     IdempotencyMismatch = "idempotency_mismatch", Conflict, "Idempotency key reused", "Use a new Idempotency-Key for a different request.";
     BodyTooLarge = "body_too_large", TooLarge, "Body too large", "Send less, or raise the limit that the detail names in the server's config.";
+    UriTooLong = "uri_too_long", TooLarge, "URI too long", "Send a shorter path and query.";
+    HeadTooLarge = "head_too_large", TooLarge, "Head too large", "Send fewer or shorter headers.";
     ResultTooLarge = "result_too_large", TooLarge, "Result too large", "Ask for fewer rows or columns.";
     PluginRefused = "plugin_refused", Unprocessable, "Component refused", "Mend the component as checks[] says; the old version is still in force.";
     InvalidRuleConfig = "invalid_rule_config", Unprocessable, "Rule configuration rejected", "Correct the rule's config as the component's message says.";
@@ -102,7 +105,7 @@ codes! {
     Busy = "busy", Unavailable, "Busy", "Retry after a moment.";
     StorageUnavailable = "storage_unavailable", Unavailable, "Storage unavailable", "Retry; if it lasts, the operator finds the cause in the log under the request id.";
     ReadOnly = "read_only", Unavailable, "Read only", "Another host writes to this storage; send writes there.";
-    OutcomeUnknown = "outcome_unknown", Unavailable, "Outcome unknown", "Repeat with the same Idempotency-Key: it answers what became of the first try.";
+    OutcomeUnknown = "outcome_unknown", Unavailable, "Outcome unknown", "Look at what became of it before you repeat it; an ingest is repeated safely with the same Idempotency-Key.";
     ShuttingDown = "shutting_down", Unavailable, "Shutting down", "Retry against another host, or in a moment.";
     Corrupt = "corrupt", Bug, "Stored data is damaged", "Tell the operator: the log names the object under the request id.";
     Internal = "internal", Bug, "Internal error", "Report it with the request id.";

@@ -7,7 +7,7 @@ use lakehouse_types::{Actor, BucketName, Code, Fault, KeyId, ManualClock, Reques
 use serde_json::{Value, json};
 
 use super::Keys;
-use crate::{AccessError, CreateKey, KeyRecord, NewKey, Role, secret::tests::DIGESTS};
+use crate::{AccessError, CreateKey, KeyIgnored, KeyRecord, NewKey, Principal, Role, secret::tests::DIGESTS};
 
 fn start() -> DateTime<Utc> {
     "2026-01-02T03:04:05Z".parse().unwrap()
@@ -92,6 +92,32 @@ async fn a_key_ends_at_its_hour() {
     assert!(!door.is_open_to(&new.key) && !door.keys.is_live(&new.id));
     let late = door.create(json!({"name": "late", "role": "reader", "expires_at": "2026-01-02T03:04:05Z"})).await.unwrap_err();
     assert!(matches!(late, AccessError::ExpiresInPast));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_let_in_stays_until_the_key_ends_and_for_ever_without_keys() {
+    let door = Door::new().await;
+    let gone = door.create(json!({"name": "gone", "role": "reader"})).await.unwrap();
+    let brief = door.create(json!({"name": "brief", "role": "reader", "expires_at": "2026-01-02T04:04:05Z"})).await.unwrap();
+    let (gone, brief) = (door.keys.authenticate(&gone.key).unwrap(), door.keys.authenticate(&brief.key).unwrap());
+    assert!(door.keys.still_admits(&gone) && door.keys.still_admits(&brief));
+    door.keys.revoke(&by(), &gone.key_id).await.unwrap();
+    assert!(!door.keys.still_admits(&gone) && door.keys.still_admits(&brief));
+    door.clock.advance(Duration::hours(1));
+    assert!(!door.keys.still_admits(&brief) && door.keys.still_admits(&Principal::local_admin()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_key_that_a_start_leaves_aside_is_told_why() {
+    let door = Door::new().await;
+    let (first, other) = ("correct-horse-battery-staple", "another-text-of-some-length");
+    let admin = door.keys.bootstrap(Some(first.into())).await.unwrap().unwrap();
+    assert_eq!((door.keys.why_ignored(first), door.keys.why_ignored(other)), (None, Some(KeyIgnored::Unknown)));
+    let reader = door.create(json!({"name": "rita", "role": "reader"})).await.unwrap();
+    assert_eq!(door.keys.why_ignored(&reader.key), Some(KeyIgnored::NoAdmin(Role::Reader)));
+    let second = door.create(json!({"name": "second", "role": "admin"})).await.unwrap();
+    door.keys.revoke(&by(), &admin.id).await.unwrap();
+    assert_eq!((door.keys.why_ignored(first), door.keys.why_ignored(&second.key)), (Some(KeyIgnored::Spent), None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

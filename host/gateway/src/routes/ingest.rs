@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
 };
 
 use axum::{
@@ -120,7 +119,6 @@ async fn ingest_file(
     headers: HeaderMap,
     request: Request,
 ) -> Outcome<ReportBody> {
-    let began = Instant::now();
     let format = params.format.as_deref().map(Format::from_str).transpose()?;
     let idempotency_key = header_value::<IdempotencyKey>(&headers, &IDEMPOTENCY_KEY)?.map(|key| key.0);
     app.engine.require_ingest(&caller, &params.dataset).await?;
@@ -151,7 +149,7 @@ async fn ingest_file(
         columns: report.columns.into_iter().map(ColumnBody::from).collect(),
         version: report.version,
         tombstoned_keys: report.tombstoned_keys,
-        duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration_ms: report.duration_ms,
     }))
 }
 

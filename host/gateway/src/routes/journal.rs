@@ -44,6 +44,9 @@ struct EventParams {
     after: Option<u64>,
     /// 1 to 1000; 100 when absent.
     limit: Option<usize>,
+    /// Whether each event shows what its hash is computed from.
+    #[serde(default)]
+    proof: bool,
 }
 
 /// Something that happened.
@@ -67,10 +70,31 @@ struct EventBody {
     outcome: EventOutcome,
     /// The chained hash up to and with this event.
     hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<ProofBody>,
 }
 
-impl From<Event> for EventBody {
-    fn from(event: Event) -> Self {
+/// What an event's `hash` is computed from: `commitment` is SHA-256 of the texts `salt` and `payload`, one after the other; `hash` is
+/// SHA-256 of the bytes of `previous`, `seq` as eight bytes, the highest first, and the bytes of `commitment`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventProof)]
+struct ProofBody {
+    /// The hash of the event before; 64 zeros before the first.
+    previous: String,
+    commitment: String,
+    salt: String,
+    /// The event as it was sealed: JSON, to be taken as it is.
+    payload: String,
+}
+
+impl EventBody {
+    fn of(event: Event, with_proof: bool) -> Self {
+        let proof = event.proof.filter(|_| with_proof).map(|proof| ProofBody {
+            previous: proof.previous.to_string(),
+            commitment: proof.commitment.to_string(),
+            salt: proof.salt.into(),
+            payload: proof.payload.into(),
+        });
         Self {
             seq: event.seq,
             at: event.at.to_rfc3339(),
@@ -84,6 +108,7 @@ impl From<Event> for EventBody {
             details: event.details,
             outcome: event.outcome,
             hash: event.digest.map(|digest| digest.to_string()).unwrap_or_default(),
+            proof,
         }
     }
 }
@@ -98,6 +123,9 @@ struct Events {
 }
 
 /// Lists events in order; writers and readers see their own.
+///
+/// The server checks the chain of every event that it looks through, and answers `corrupt` where it is broken or cut off: who reads all
+/// pages has had the whole journal checked. With `proof=true` anybody can check it without trusting the server.
 #[utoipa::path(get, path = "/journal/events", tag = "journal", params(EventParams),
     responses((status = 200, description = "A page.", body = Events)))]
 async fn list_events(State(app): State<App>, Who(caller): Who, Params(params): Params<EventParams>) -> Outcome<Events> {
@@ -117,7 +145,8 @@ async fn list_events(State(app): State<App>, Who(caller): Who, Params(params): P
         kind: params.kind.as_deref().map(known_kind).transpose()?,
     };
     let page = app.engine.events(&caller, filter, params.after, paging::limit(params.limit)).await?;
-    Ok(Answer::ok(Events { events: page.events.into_iter().map(EventBody::from).collect(), next: page.next }))
+    let events = page.events.into_iter().map(|event| EventBody::of(event, params.proof)).collect();
+    Ok(Answer::ok(Events { events, next: page.next }))
 }
 
 fn known_kind(text: &str) -> Result<EventKind, Problem> {

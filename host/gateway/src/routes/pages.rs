@@ -82,7 +82,7 @@ struct Explanation {
     title: &'static str,
     /// The status that it usually has.
     status: u16,
-    /// `fix_request`, `authenticate`, `get_permission`, `retry` or `report`.
+    /// `fix_request`, `authenticate`, `get_permission`, `retry`, `check_outcome` or `report`.
     action: &'static str,
     /// What to do about it.
     advice: &'static str,
@@ -94,7 +94,7 @@ impl From<Code> for Explanation {
             code: code.as_str(),
             title: code.title(),
             status: problem::usual_status(code).as_u16(),
-            action: problem::action(code.kind()),
+            action: problem::action(code),
             advice: code.advice(),
         }
     }

@@ -364,7 +364,7 @@ async fn show_plugin(State(app): State<App>, Who(caller): Who, Named(name): Name
 }
 
 /// Makes another version active: the named one, else the one before.
-#[utoipa::path(post, path = "/plugins/{name}/rollback", tag = "plugins", request_body = RollbackBody,
+#[utoipa::path(post, path = "/plugins/{name}/rollback", tag = "plugins", request_body = Option<RollbackBody>,
     params(("name" = String, Path, description = "The plugin.")),
     responses((status = 200, description = "The plugin as it is now in force.", body = PluginBody)))]
 async fn rollback_plugin(

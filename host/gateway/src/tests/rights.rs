@@ -13,7 +13,7 @@ impl Lake {
         self.call(key, Method::POST, "/catalog/views", Some(&view)).await
     }
 
-    async fn ingest_as(&self, key: &str, query: &str, csv: &str) -> Reply {
+    pub(super) async fn ingest_as(&self, key: &str, query: &str, csv: &str) -> Reply {
         let request = Request::post(format!("/ingest/file?{query}"))
             .header("x-api-key", key)
             .header("content-type", "text/csv")
@@ -158,4 +158,31 @@ async fn without_keys_a_foreign_page_changes_nothing() {
 
     let keyed = Lake::start().await;
     send(&keyed, Method::POST, "/ingest/file?dataset=t", "https://evil.example").await.expect(201);
+}
+
+#[tokio::test]
+async fn without_keys_only_this_machine_itself_is_asked_for() {
+    let lake = Lake::start_with(|settings| {
+        settings.auth.enabled = false;
+        settings.server.cors_origins = vec!["https://app.example.com".into()];
+    })
+    .await;
+    let send = async |lake: &Lake, method: Method, path: &str, host: &str| {
+        let request = Request::builder().method(method).uri(path).header("host", host).header("x-api-key", super::ADMIN);
+        lake.send(request.header("content-type", "text/csv").body(Body::from("id\n1\n")).unwrap()).await
+    };
+    // A page of evil.example, whose name now points here, may read what it asks for.
+    for host in ["evil.example", "evil.example:3100", "127.0.0.1.evil.example"] {
+        for path in ["/catalog/datasets", "/admin/keys", "/journal/events", "/openapi.json", "/no/such/route"] {
+            send(&lake, Method::GET, path, host).await.expect_problem(403, "forbidden");
+        }
+        send(&lake, Method::POST, "/ingest/file?dataset=t", host).await.expect_problem(403, "forbidden");
+        send(&lake, Method::GET, "/health", host).await.expect(200);
+    }
+    for host in ["127.0.0.1:3100", "localhost:3100", "[::1]:3100", "app.example.com"] {
+        send(&lake, Method::GET, "/catalog/datasets", host).await.expect(200);
+        send(&lake, Method::POST, "/ingest/file?dataset=t", host).await.expect(201);
+    }
+    let keyed = Lake::start().await;
+    send(&keyed, Method::GET, "/catalog/datasets", "lake.example.com").await.expect(200);
 }

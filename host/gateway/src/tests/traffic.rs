@@ -2,11 +2,18 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use axum::{body::Body, extract::Request};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Request,
+    middleware,
+    routing::post,
+};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::Method;
-use serde_json::json;
+use lakehouse_engine::Action;
+use serde_json::{Value, json};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -15,6 +22,12 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{ADMIN, Lake, read_to_end};
+use crate::{
+    credentials::Basic,
+    envelope,
+    guard::{self, Rule},
+    route::{Access, Load},
+};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,6 +52,47 @@ async fn slow_uploads_hold_up_nobody() {
         assert!(!upload.is_finished());
         upload.abort();
     }
+}
+
+#[tokio::test]
+async fn one_writers_slow_uploads_shut_out_nobody_else() {
+    let lake = Lake::start_with(|settings| settings.ingest.concurrency = 1).await;
+    let grants = json!([{"dataset": "*", "verbs": ["write"]}]);
+    let writer = lake.key(json!({"name": "wanda", "role": "writer", "grants": grants})).await;
+    let mut slow = Vec::new();
+    // As many as there are places for all.
+    for _ in 0..16 {
+        let request = Request::post("/ingest/file?dataset=slow").header("x-api-key", &writer).header("content-type", "text/csv");
+        slow.push(tokio::spawn(lake.router.clone().oneshot(request.body(endless("id\n1\n")).unwrap())));
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    timeout(PATIENCE, lake.ingest("dataset=fast", "id\n1\n")).await.expect("a place is free").expect(201);
+    for upload in slow {
+        assert!(!upload.is_finished());
+        upload.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_told_whether_anything_was_begun() {
+    let lake = Lake::start_with(|settings| settings.server.request_timeout = Duration::from_millis(300)).await;
+    for path in ["/catalog/views", "/query/sql"] {
+        let request = Request::post(path).header("x-api-key", ADMIN).header("content-type", "application/json");
+        let reply = timeout(PATIENCE, lake.send(request.body(endless("{")).unwrap())).await.expect("an answer");
+        assert_eq!((reply.headers.get("retry-after"), &reply.headers["connection"]), (None, &"close".parse().unwrap()));
+        let told = reply.expect_problem(400, "invalid_body");
+        assert!(told["detail"].as_str().unwrap().contains("too slowly"), "{told}");
+    }
+
+    let rule = Rule { access: Access::May(Action::ManageViews), load: Load::Small, basic: Basic::Ignored };
+    let slow = post(async |_: Bytes| std::future::pending::<()>().await)
+        .layer(middleware::from_fn_with_state((lake.app.clone(), rule), guard::guard))
+        .layer(middleware::from_fn_with_state(lake.app.clone(), envelope::envelope));
+    let request = Request::post("/slow").header("x-api-key", ADMIN).body(Body::from("{}")).unwrap();
+    let response = timeout(PATIENCE, Router::new().route("/slow", slow).oneshot(request)).await.expect("an answer").unwrap();
+    assert_eq!((response.status().as_u16(), response.headers().get("retry-after")), (503, None));
+    let problem: Value = serde_json::from_slice(&to_bytes(response.into_body(), 1 << 20).await.unwrap()).unwrap();
+    assert_eq!((&problem["code"], &problem["action"]), (&json!("outcome_unknown"), &json!("check_outcome")));
 }
 
 #[tokio::test]

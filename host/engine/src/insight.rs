@@ -1,0 +1,91 @@
+//! Who may change what stands behind a view's redactions.
+//!
+//! **Invariant**: by changing a rule nobody comes to see more through a view than its grants give: who reads a view and not its base
+//! changes no rule that the view is redacted with, under no profile.
+
+use std::collections::BTreeSet;
+
+use lakehouse_access::Caller;
+use lakehouse_catalog::{Profile, ViewRecord};
+use lakehouse_types::{PluginName, RuleName};
+
+use crate::{Engine, EngineError};
+
+impl Engine {
+    /// Refuses who reads a view through one of the rules, and not its base.
+    pub(crate) async fn require_no_insight(
+        &self,
+        caller: &Caller,
+        what: &str,
+        rules: &BTreeSet<RuleName>,
+    ) -> Result<(), EngineError> {
+        let present = self.catalog.snapshot();
+        let read_redacted = |view: &&ViewRecord| {
+            caller.principal.may_read_view(&view.name) && !caller.principal.may_read_dataset(&view.base_dataset)
+        };
+        let seen_through = present
+            .views
+            .values()
+            .map(AsRef::as_ref)
+            .filter(read_redacted)
+            .find_map(|view| Some((view, view.column_redactions.values().map(|how| how.rule().0).find(|rule| rules.contains(rule))?)));
+        let Some((view, rule)) = seen_through else { return Ok(()) };
+        let (view, dataset) = (view.name.clone(), view.base_dataset.clone());
+        Err(self.denied(caller, what, EngineError::RuleOfReadView { rule, view, dataset }).await)
+    }
+
+    /// The same, of all rules that run a plugin.
+    pub(crate) async fn require_no_insight_by(&self, caller: &Caller, what: &str, plugin: &PluginName) -> Result<(), EngineError> {
+        let users = self.catalog.snapshot().users_of_plugin(plugin);
+        self.require_no_insight(caller, what, &users.into_iter().map(|(_, rule)| rule).collect()).await
+    }
+}
+
+/// The rules behind which something else stands after the change. A profile that does not exist is taken for one without rules of
+/// its own, so that deleting a profile and making it anew is no way around.
+pub(crate) fn rebound(before: Option<&Profile>, after: Option<&Profile>) -> BTreeSet<RuleName> {
+    let Some(either) = before.or(after) else { return BTreeSet::new() };
+    let bare = Profile { rules: Vec::new(), ..either.clone() };
+    let (before, after) = (before.unwrap_or(&bare).effective_rules(), after.unwrap_or(&bare).effective_rules());
+    let changed = before.iter().filter(|rule| !after.contains(rule)).chain(after.iter().filter(|rule| !before.contains(rule)));
+    changed.map(|rule| rule.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use lakehouse_catalog::{Profile, RuleBinding, RuleKind};
+    use lakehouse_types::{Actor, PluginName, RuleName};
+
+    use super::rebound;
+
+    fn profile(rules: &[(&str, &str)]) -> Profile {
+        let at = "2026-01-02T03:04:05Z".parse().unwrap();
+        let mut profile = Profile::implicit_default(Actor::new("ada").unwrap(), at);
+        profile.rules = rules
+            .iter()
+            .map(|(name, plugin)| {
+                RuleBinding::new(RuleName::new(*name).unwrap(), RuleKind::Redactor, PluginName::new(*plugin).unwrap())
+            })
+            .collect();
+        profile
+    }
+
+    #[test]
+    fn a_rule_is_rebound_when_something_else_stands_behind_its_name() {
+        let check = |before: Option<&[(&str, &str)]>, after: Option<&[(&str, &str)]>, expected: &[&str]| {
+            let (before, after) = (before.map(profile), after.map(profile));
+            let names = rebound(before.as_ref(), after.as_ref());
+            assert_eq!(names.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), expected, "{before:?} {after:?}");
+        };
+        check(None, Some(&[]), &[]);
+        check(None, Some(&[("hash", "redact-hash")]), &[]);
+        check(None, Some(&[("hash", "identity"), ("note", "redact-pii")]), &["hash", "note"]);
+        check(Some(&[("mask", "redact-null")]), Some(&[]), &["mask"]);
+        check(Some(&[("mask", "redact-null")]), None, &["mask"]);
+        check(Some(&[("note", "redact-pii")]), Some(&[("note", "redact-pii"), ("null", "identity")]), &["null"]);
+
+        let mut tuned = profile(&[("note", "redact-pii")]);
+        tuned.rules[0].limits.deadline_ms += 1;
+        assert_eq!(rebound(Some(&profile(&[("note", "redact-pii")])), Some(&tuned)).len(), 1, "limits stand behind it too");
+    }
+}
