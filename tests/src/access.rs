@@ -234,3 +234,40 @@ async fn a_key_that_cannot_be_is_refused() {
     let listed: Vec<Value> = lake.get("/admin/keys").await.expect_ok()["keys"].as_array().unwrap().clone();
     assert_eq!(listed.len(), 1, "{listed:?}");
 }
+
+/// S-A4: who asks for what is not theirs leaves a trace, and the same one whether or not there is anything of that name.
+#[tokio::test]
+async fn a_denied_statement_is_in_the_journal_and_does_not_confirm_a_name() {
+    let lake = Lake::start().await;
+    lake.ingest("people", "id\n1\n").await.expect_ok();
+    let mut traces = Vec::new();
+    for (key, name) in [("nosy", "people"), ("curious", "nothing")] {
+        let reader = lake.new_key(key, "reader", json!([])).await;
+        reader.sql(&format!("SELECT id FROM {name}")).await.expect_problem("unknown_table");
+        for events in [
+            reader.get("/journal/events").await.expect_ok(),
+            lake.get(&format!("/journal/events?kind=denied&actor={key}")).await.expect_ok(),
+        ] {
+            let events = events["events"].as_array().unwrap().clone();
+            assert_eq!(events.len(), 1, "{events:?}");
+            let denial = json!({ "what": format!("read {name}"), "code": "unknown_table", "count": 1 });
+            assert_eq!(events[0]["details"]["denials"], json!([denial]));
+            traces.push(events[0]["details"].to_string().replace(name, "NAME"));
+        }
+    }
+    traces.dedup();
+    assert_eq!(traces.len(), 1, "{traces:?}");
+}
+
+#[tokio::test]
+async fn an_admin_key_of_the_environment_that_is_not_taken_is_told_of() {
+    let mut lake = Lake::start().await;
+    assert!(!lake.log().contains("LAKEHOUSE_ADMIN_KEY was ignored"));
+    let other = "another-key-of-the-environment-0123456789";
+    lake.restart(vec![("LAKEHOUSE_ADMIN_KEY".into(), other.into())]);
+    lake.get("/admin/keys").await.expect_ok();
+    lake.as_key(other).get("/admin/keys").await.expect_problem("unauthenticated");
+    let log = lake.log();
+    assert!(log.contains("LAKEHOUSE_ADMIN_KEY was ignored: an admin key is in force already"), "{log}");
+    assert!(!log.contains(other));
+}

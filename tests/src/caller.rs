@@ -24,7 +24,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn new(url: &str, key: Option<&str>) -> Self {
-        let http = reqwest::Client::builder().timeout(LIMIT).build().expect("a client");
+        let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("a client");
         Self { http, url: url.to_owned(), key: key.map(str::to_owned), profile: None }
     }
 

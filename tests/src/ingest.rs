@@ -224,3 +224,96 @@ async fn a_dataset_in_use_stays_and_one_that_is_not_goes_for_good() {
     lake.ingest("candidates", "a\n1\n").await.expect_status(201);
     lake.sql("SELECT count(*) AS n FROM candidates").await.expect_cell("n", 1);
 }
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_very_answer_of_the_first_for_as_long_as_it_is_true() {
+    let mut lake = Lake::start().await;
+    async fn send(lake: &Lake) -> serde_json::Value {
+        let request = lake.request(Method::POST, "/ingest/file?dataset=t&format=csv&on_error=skip");
+        lake.send(request.header("Idempotency-Key", "once").body("id,v\n1,2\n3\n4,5\n")).await.expect_status(201)
+    }
+    let first = send(&lake).await;
+    assert_eq!(send(&lake).await, first);
+    lake.kill_and_restart().await;
+    assert_eq!(send(&lake).await, first);
+    lake.sql("SELECT count(*) AS n FROM t").await.expect_cell("n", 2);
+
+    lake.delete("/catalog/datasets/t").await.expect_ok();
+    assert_eq!(send(&lake).await["rows"], 2, "the rows are not reported but written");
+    lake.sql("SELECT count(*) AS n FROM t").await.expect_cell("n", 2);
+    assert_eq!(lake.events().await, 3);
+}
+
+#[tokio::test]
+async fn rows_in_memory_go_with_the_server_and_everything_else_stays() {
+    let config = "[buckets.primary]\nkind = \"local\"\npath = \"data\"\n[buckets.scratch]\nkind = \"memory\"\n";
+    let mut lake = Lake::start_with(Options { config: Some(config.into()), ..Options::default() }).await;
+    lake.ingest("kept", "id\n1\n2\n").await.expect_ok();
+    for dataset in ["passing", "unused"] {
+        let request = lake.request(Method::POST, &format!("/ingest/file?dataset={dataset}&format=csv&key=id"));
+        lake.send(request.header("X-Lakehouse-Bucket", "scratch").body("id,v\na,1\nb,2\n")).await.expect_status(201);
+    }
+    lake.put_view("passing_view", "passing", &["v"], json!({})).await.expect_ok();
+    lake.bury("passing", "id", ["a"]).await.expect_ok();
+    for restart in 0..2 {
+        match restart {
+            0 => lake.stop_and_restart().await,
+            _ => lake.kill_and_restart().await,
+        }
+        lake.sql("SELECT count(*) AS n FROM kept").await.expect_cell("n", 2);
+        assert_eq!(lake.datasets().await, ["kept", "passing", "unused"]);
+        for relation in ["passing", "passing_view", "__raw__passing"] {
+            lake.sql(&format!("SELECT v FROM {relation}")).await.expect_any_problem();
+        }
+        let problem = lake.bury("passing", "id", ["b"]).await.expect_problem("unknown_dataset");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("memory")), "{problem}");
+    }
+
+    let report = lake.ingest("passing", "id,v\na,3\nc,4\n").await.expect_status(201);
+    assert_eq!((&report["bucket"], &report["version"], &report["tombstoned_keys"]), (&json!("scratch"), &json!(0), &json!(1)));
+    for relation in ["passing", "passing_view"] {
+        assert_eq!(lake.sql(&format!("SELECT v FROM {relation}")).await.column("v"), [json!(4)], "a buried row stays buried");
+    }
+    lake.delete("/catalog/datasets/unused").await.expect_ok();
+    lake.delete("/catalog/views/passing_view").await.expect_ok();
+    lake.kill_and_restart().await;
+    lake.delete("/catalog/datasets/passing").await.expect_ok();
+    assert_eq!(lake.datasets().await, ["kept"]);
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_be_read_is_a_problem_of_its_own_and_of_nobody_else() {
+    let mut lake = Lake::start().await;
+    lake.ingest("broken", "id\nperson-1\nperson-2\n").await.expect_ok();
+    let folders = std::fs::read_dir(lake.data().join("data/datasets")).unwrap();
+    let [folder] = &folders.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..] else { panic!("one folder") };
+    lake.ingest("whole", "id\n1\n2\n").await.expect_ok();
+    lake.kill();
+    let log = folder.join("_delta_log/00000000000000000000.json");
+    let text = std::fs::read_to_string(&log).unwrap();
+    std::fs::write(&log, &text[..text.len() / 2]).unwrap();
+
+    lake.kill_and_restart().await;
+    lake.sql("SELECT count(*) AS n FROM whole").await.expect_cell("n", 2);
+    lake.ingest("whole", "id\n3\n").await.expect_ok();
+    assert_eq!(lake.datasets().await, ["broken", "whole"], "it is not missing");
+    for answer in [lake.ingest("broken", "id\nx\n").await, lake.bury("broken", "id", ["person-1"]).await] {
+        let problem = answer.expect_problem("corrupt");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(answer.status == 500 && detail.contains("`broken`") && detail.contains("Delta log"), "{problem}");
+    }
+    lake.sql("SELECT count(*) AS n FROM broken").await.expect_any_problem();
+    let told = lake.log();
+    assert!(told.lines().any(|line| line.contains("ERROR") && line.contains("`broken`")), "{told}");
+    assert!(!told.contains("person-"), "no value is told: {told}");
+
+    std::fs::write(&log, text).unwrap();
+    lake.kill_and_restart().await;
+    lake.sql("SELECT count(*) AS n FROM broken").await.expect_cell("n", 2);
+    std::fs::remove_file(&log).unwrap();
+    lake.kill_and_restart().await;
+    lake.ingest("broken", "id\nx\n").await.expect_problem("corrupt");
+    lake.delete("/catalog/datasets/broken").await.expect_ok();
+    lake.ingest("broken", "id\nx\n").await.expect_status(201);
+    lake.sql("SELECT count(*) AS n FROM broken").await.expect_cell("n", 1);
+}

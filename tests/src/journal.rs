@@ -138,3 +138,59 @@ async fn a_flood_of_denials_does_not_grow_the_journal() {
     let grown = lake.events().await - before;
     assert!(grown <= 3, "{grown} events for one kind of denial within a minute or two");
 }
+
+/// With a tool of the auditor's own.
+fn sha256(bytes: &[u8]) -> String {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+    let mut tool = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sha256sum runs");
+    tool.stdin.take().expect("a pipe").write_all(bytes).expect("it takes bytes");
+    let told = String::from_utf8(tool.wait_with_output().expect("it ends").stdout).expect("text");
+    told[..64].to_owned()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal")).collect()
+}
+
+#[tokio::test]
+async fn an_auditor_can_check_the_chain_without_trusting_the_server() {
+    let mut lake = Lake::start().await;
+    for name in ["a", "b", "c"] {
+        lake.ingest(name, "id\nperson-1\n").await.expect_ok();
+    }
+    lake.bury("a", "id", ["person-1"]).await.expect_ok();
+    lake.kill_and_restart().await;
+    lake.put_view("v", "b", &["id"], json!({})).await.expect_ok();
+
+    let (mut end, mut seen, mut after) = ("0".repeat(64), 0, 0);
+    let mut kinds = serde_json::Map::new();
+    loop {
+        let page = lake.get(&format!("/journal/events?proof=true&limit=2&after={after}")).await.expect_ok();
+        for event in page["events"].as_array().unwrap() {
+            let proof = |member: &str| event["proof"][member].as_str().unwrap_or_else(|| panic!("no {member} in {event}"));
+            let commitment = sha256(format!("{}{}", proof("salt"), proof("payload")).as_bytes());
+            assert_eq!((proof("previous"), proof("commitment")), (end.as_str(), commitment.as_str()));
+            let seq = event["seq"].as_u64().unwrap();
+            end = sha256(&[bytes(&end), seq.to_be_bytes().to_vec(), bytes(&commitment)].concat());
+            assert_eq!(event["hash"], end);
+            // What is shown is what was sealed.
+            let sealed: serde_json::Value = serde_json::from_str(proof("payload")).unwrap();
+            for member in ["seq", "kind", "actor", "role", "request_id", "subject", "outcome"] {
+                assert_eq!(event[member], sealed[member], "{member}");
+            }
+            seen += 1;
+            let count = kinds.entry(event["kind"].as_str().unwrap()).or_insert(json!(0));
+            *count = json!(count.as_u64().unwrap() + 1);
+        }
+        match page["next"].as_u64() {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    let stats = lake.get("/journal/stats").await.expect_ok();
+    assert_eq!((&stats["head"], &stats["total_events_created"], &stats["by_kind"]), (&json!(end), &json!(seen), &json!(kinds)));
+    assert!(lake.get("/journal/events").await.expect_ok()["events"][0].get("proof").is_none(), "only on request");
+}

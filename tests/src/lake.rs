@@ -9,13 +9,18 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use lakehouse_cli::Candidates;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::{
+    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
+    time::Instant,
+};
 
 use crate::caller::Caller;
 
@@ -30,7 +35,7 @@ pub(crate) struct Lake {
     server: Server,
     folder: TempDir,
     options: Options,
-    _turn: Turn,
+    turn: Arc<Turn>,
 }
 
 /// How a server is started.
@@ -45,17 +50,23 @@ pub(crate) struct Options {
     pub(crate) alone: bool,
 }
 
-/// Leave to run beside others, or alone.
-enum Turn {
+/// Leave to run beside others, or alone. A test takes one and shares it among its servers: who holds one and waits for another
+/// waits for ever, when somebody who wants to be alone has come between.
+pub(crate) enum Turn {
     Beside(#[expect(dead_code, reason = "held")] OwnedRwLockReadGuard<()>),
     Alone(#[expect(dead_code, reason = "held")] OwnedRwLockWriteGuard<()>),
 }
 
 impl Turn {
     async fn take(alone: bool) -> Self {
-        static TURNS: OnceLock<std::sync::Arc<RwLock<()>>> = OnceLock::new();
+        static TURNS: OnceLock<Arc<RwLock<()>>> = OnceLock::new();
         let turns = TURNS.get_or_init(Default::default).clone();
         if alone { Self::Alone(turns.write_owned().await) } else { Self::Beside(turns.read_owned().await) }
+    }
+
+    /// For servers that are no [`Lake`].
+    pub(crate) async fn beside() -> Self {
+        Self::take(false).await
     }
 }
 
@@ -70,12 +81,21 @@ impl Lake {
     }
 
     pub(crate) async fn start_with(options: Options) -> Self {
-        let turn = Turn::take(options.alone).await;
+        let turn = Arc::new(Turn::take(options.alone).await);
+        Self::start_in(turn, options)
+    }
+
+    /// A second lake of one test.
+    pub(crate) fn start_beside(&self, options: Options) -> Self {
+        Self::start_in(Arc::clone(&self.turn), options)
+    }
+
+    pub(crate) fn start_in(turn: Arc<Turn>, options: Options) -> Self {
         let folder = TempDir::new().expect("a folder");
         copy(options.copy_of.as_deref().unwrap_or_else(|| first_start()), folder.path());
         let server = Server::start(folder.path(), &options).expect("the server starts");
         let admin = Caller::new(&server.url, Some(ADMIN_KEY));
-        Self { admin, server, folder, options, _turn: turn }
+        Self { admin, server, folder, options, turn }
     }
 
     /// The dataset `candidates` with this many rows.
@@ -205,8 +225,8 @@ impl Server {
     }
 
     fn terminate(&mut self) {
-        let killed = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
-        assert!(killed.expect("kill runs").success());
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::TERM).expect("the signal is sent");
         let ended = self.process.wait().expect("it ends");
         assert!(ended.success(), "{ended}");
     }
@@ -233,8 +253,17 @@ impl Doomed {
         self.server.as_ref().map(|server| Caller::new(&server.url, Some(ADMIN_KEY)))
     }
 
-    pub(crate) fn is_alive(&mut self) -> bool {
-        self.server.as_mut().is_some_and(Server::is_alive)
+    /// Whether the process ends by itself before the patience does.
+    pub(crate) async fn ends_within(&mut self, patience: Duration) -> bool {
+        let Some(server) = &mut self.server else { return true };
+        let until = Instant::now() + patience;
+        while server.is_alive() {
+            if Instant::now() > until {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
     }
 }
 

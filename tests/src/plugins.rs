@@ -161,6 +161,49 @@ async fn a_file_in_the_plugin_folder_is_pushed_once() {
     assert!(lake.get("/plugins").await.text().contains("broken.wasm"), "a failed file is reported");
     lake.post("/plugins/redact-mask/rollback", json!({})).await.expect_ok();
     lake.kill_and_restart().await;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // A file that comes later is taken after those before it in the alphabet, had they been.
+    std::fs::write(folder.join("zz-evil.wasm"), component("evil")).unwrap();
+    let began = Instant::now();
+    while lake.get("/plugins/evil").await.status != 200 {
+        assert!(began.elapsed() < Duration::from_secs(30), "the file is not noticed: {}", lake.get("/plugins").await.text());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     lake.sql("SELECT id FROM v").await.expect_cell("id", OLD);
+}
+
+/// S-L3. The component passes every check of its own: that nothing works on it shows only in the rules that follow it.
+#[tokio::test]
+async fn a_version_that_breaks_the_rules_in_force_is_refused_and_told_by_name() {
+    let mut lake = masked().await;
+    let rules = json!([{ "name": "ids", "kind": "redactor", "component": "redact-mask", "config": { "keep_prefix": 4711 } }]);
+    lake.put_rules("hr", rules).await.expect_ok();
+    // Hashes under the name of the mask, and takes no configuration of it.
+    let mut impostor = component("redact-hash");
+    let (from, to) = (b"redact-hash", b"redact-mask");
+    let places: Vec<usize> = (0..impostor.len() - from.len()).filter(|at| impostor[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| impostor[at..at + to.len()].copy_from_slice(to));
+
+    let events = lake.events().await;
+    let answer = lake.push("redact-mask", impostor).await;
+    let problem = answer.expect_problem("plugin_refused");
+    assert_eq!(answer.status, 422);
+    let checks = problem["checks"].as_array().unwrap();
+    let failed: Vec<_> = checks.iter().filter(|check| check["ok"] == false).collect();
+    let told = failed.iter().map(|check| check["detail"].as_str().unwrap()).collect::<Vec<_>>().join("; ");
+    assert!(failed.iter().all(|check| check["check"] == "bindings"), "{failed:?}");
+    assert!(told.contains("rule `ids` of profile `hr`") && told.contains("rule `mask` of profile `default`"), "{told}");
+    assert!(told.contains("view `v`") && !told.contains("4711") && !told.contains("keep_prefix"), "{told}");
+    lake.sql("SELECT id FROM v").await.expect_cell("id", OLD);
+
+    // S-A4: what was tried and refused is told too.
+    assert_eq!(lake.events().await, events + 1);
+    let page = lake.get("/journal/events?kind=plugin_push").await.expect_ok();
+    let event = &page["events"][0];
+    assert_eq!((&event["outcome"], &event["subject"]), (&json!("refused"), &json!("redact-mask")), "{event}");
+    assert_eq!(event["details"]["refusals"][0]["failed"], json!(["bindings"]), "{event}");
+    lake.kill_and_restart().await;
+    lake.sql("SELECT id FROM v").await.expect_cell("id", OLD);
+    lake.push("redact-mask", component("redact-mask-v2")).await.expect_status(201);
+    lake.sql("SELECT id FROM v").await.expect_cell("id", NEW);
 }

@@ -5,7 +5,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{answer::Answer, caller::Caller, lake::Lake};
+use crate::{
+    answer::Answer,
+    caller::Caller,
+    lake::{Lake, Options},
+};
 
 const ROWS: u64 = 400;
 
@@ -90,8 +94,13 @@ const PLANS: [&str; 7] = [
     "EXPLAIN FORMAT INDENT SELECT secret FROM {v} ORDER BY secret",
 ];
 
-async fn world(number: u64) -> (Lake, Caller) {
-    let lake = Lake::start().await;
+async fn worlds() -> [(Lake, Caller); 2] {
+    let left = Lake::start().await;
+    let right = left.start_beside(Options::default());
+    [populated(left, 0).await, populated(right, 1).await]
+}
+
+async fn populated(lake: Lake, number: u64) -> (Lake, Caller) {
     lake.ingest_with("dataset=base&format=ndjson", rows(number)).await.expect_ok();
     let view = json!({
         "name": "v",
@@ -118,8 +127,7 @@ fn told(answer: &Answer) -> Value {
 
 #[tokio::test]
 async fn two_worlds_that_differ_in_what_is_hidden_look_alike_through_the_view() {
-    let (left, left_reader) = world(0).await;
-    let (right, right_reader) = world(1).await;
+    let [(left, left_reader), (right, right_reader)] = worlds().await;
     let mut told_apart = 0;
     for probe in PROBES.iter().chain(&PLANS) {
         let sql = probe.replace("{v}", "v");
@@ -141,7 +149,7 @@ async fn two_worlds_that_differ_in_what_is_hidden_look_alike_through_the_view() 
 /// A reader sees neither the filter nor files nor row counts in a plan.
 #[tokio::test]
 async fn a_plan_shows_nothing_of_the_inside() {
-    let (lake, reader) = world(0).await;
+    let (lake, reader) = populated(Lake::start().await, 0).await;
     for sql in ["EXPLAIN SELECT n FROM v", "EXPLAIN VERBOSE SELECT n FROM v", "EXPLAIN ANALYZE SELECT n FROM v"] {
         let answer = reader.sql(sql).await;
         let shown = answer.text();
@@ -155,8 +163,7 @@ async fn a_plan_shows_nothing_of_the_inside() {
 /// Probes made up by a seeded generator: predicates over every column, in every order.
 #[tokio::test]
 async fn random_predicates_learn_nothing_either() {
-    let (_left, left) = world(0).await;
-    let (_right, right) = world(1).await;
+    let [(_left, left), (_right, right)] = worlds().await;
     let mut seed: u64 = 0x5eed;
     let mut dice = |sides: usize| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -96,3 +96,48 @@ async fn the_default_profile_is_always_there() {
     lake.delete("/catalog/profiles/default").await.expect_any_problem();
     lake.under("default").sql("SELECT 1 AS n").await.expect_cell("n", 1);
 }
+
+/// A rule that hides nothing is one profile away: who reads a view must not put it there.
+#[tokio::test]
+async fn who_reads_a_view_and_not_its_base_changes_nothing_that_stands_behind_its_rules() {
+    let lake = Lake::start().await;
+    lake.ingest("people", "id,note\nCAND-000001,secret\n").await.expect_ok();
+    lake.ingest("other", "id\n1\n").await.expect_ok();
+    lake.put_view("v", "people", &["id"], json!({ "id": "hash" })).await.expect_status(201);
+    let show = json!({ "keep_prefix": 5, "keep_suffix": 5 });
+    let open = json!([{ "name": "hash", "kind": "redactor", "component": "redact-mask", "config": show }]);
+    let plain = json!([{ "name": "note", "kind": "redactor", "component": "redact-pii", "config": {} }]);
+    lake.put_rules("hr", open.clone()).await.expect_ok();
+    let view = json!({ "view": "v", "verbs": ["read"] });
+    let base = json!({ "dataset": "people", "verbs": ["read"] });
+    let reads = lake.new_key("reads", "operator", json!([view])).await;
+
+    for profile in ["default", "new"] {
+        let told = reads.put_rules(profile, open.clone()).await.expect_problem("forbidden");
+        let told = told["detail"].as_str().unwrap().to_owned();
+        assert!(["`v`", "`hash`", "`people`"].iter().all(|name| told.contains(name)), "{told}");
+        reads.put_rules(profile, plain.clone()).await.expect_ok();
+    }
+    // What stands behind it would change here too.
+    reads.put_rules("hr", json!([])).await.expect_problem("forbidden");
+    reads.delete("/catalog/profiles/hr").await.expect_problem("forbidden");
+    reads.delete("/catalog/profiles/new").await.expect_ok();
+    let hash = crate::lake::component("redact-hash");
+    reads.push("redact-hash", hash.clone()).await.expect_problem("forbidden");
+    reads.post("/plugins/redact-hash/rollback", json!({})).await.expect_problem("forbidden");
+    reads.post("/plugins/redact-hash/disable", json!({})).await.expect_ok();
+    reads.sql("SELECT id FROM v").await.expect_any_problem();
+    reads.post("/plugins/redact-hash/enable", json!({})).await.expect_problem("forbidden");
+    lake.post("/plugins/redact-hash/enable", json!({})).await.expect_ok();
+    assert_eq!(reads.sql("SELECT length(id) AS n FROM v").await.n(), 64, "still hashed");
+    let denied = lake.get("/journal/events?kind=denied&actor=reads").await.expect_ok();
+    assert!(!denied["events"].as_array().unwrap().is_empty(), "{denied}");
+
+    let rules_only = lake.new_key("rules-only", "operator", json!([])).await;
+    let reads_both = lake.new_key("reads-both", "operator", json!([view, base])).await;
+    for caller in [&rules_only, &reads_both] {
+        caller.put_rules("default", open.clone()).await.expect_ok();
+        caller.push("redact-hash", hash.clone()).await.expect_ok();
+        caller.put_rules("default", json!([])).await.expect_ok();
+    }
+}

@@ -37,8 +37,13 @@ async fn the_same_answer_in_every_form() {
 #[tokio::test]
 async fn twice_the_same_output_name_is_refused_unless_rows_are_arrays() {
     let lake = Lake::start().await;
-    lake.sql("SELECT 1 AS a, 2 AS a").await.expect_any_problem();
+    lake.sql("SELECT 1 AS a, 2 AS a").await.expect_status(400);
     lake.sql("SELECT 1 AS a, 2 AS b").await.expect_ok();
+    lake.ingest("t", "id,of\n1,2\n2,1\n").await.expect_ok();
+    let sql = "SELECT a.id, b.id FROM t a JOIN t b ON a.of = b.id ORDER BY a.id";
+    lake.sql(sql).await.expect_problem("duplicate_column");
+    let arrays = lake.post("/query/sql?rows=array", json!({ "sql": sql })).await.expect_ok();
+    assert_eq!(arrays["rows"], json!([[1, 2], [2, 1]]));
 }
 
 #[tokio::test]
@@ -204,18 +209,18 @@ async fn an_endless_join_ends_at_its_deadline() {
     let lake = Lake::start_alone().await;
     lake.ingest("t", (0..3_000).fold(String::from("id\n"), |csv, id| csv + &format!("{id}\n"))).await.expect_ok();
     let began = Instant::now();
-    let body = json!({ "sql": ENDLESS, "deadline_ms": 700 });
-    let (endless, neighbour) = tokio::join!(lake.post("/query/sql", body), async {
+    let body = json!({ "sql": ENDLESS, "deadline_ms": 2_000 });
+    let endless = async { (lake.post("/query/sql", body).await, began.elapsed()) };
+    let ((endless, ended), neighbour) = tokio::join!(endless, async {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let began = Instant::now();
         lake.sql("SELECT count(*) AS n FROM t").await.expect_cell("n", 3_000);
         began.elapsed()
     });
     endless.expect_problem("query_timeout");
     assert_eq!(endless.status, 504);
     // 50 ms beside the deadline is the bar on a quiet machine; the rest is for the one that runs the tests.
-    assert!(began.elapsed() < Duration::from_millis(700 + 450), "{:?}", began.elapsed());
-    assert!(neighbour < Duration::from_millis(600), "{neighbour:?}");
+    assert!(ended < Duration::from_millis(2_000 + 2_000), "{ended:?}");
+    assert!(neighbour < ended, "answered beside the endless one, not after it: {neighbour:?} and {ended:?}");
 }
 
 /// T-23
@@ -225,11 +230,17 @@ async fn a_client_that_leaves_frees_the_processor() {
     lake.ingest("t", (0..3_000).fold(String::from("id\n"), |csv, id| csv + &format!("{id}\n"))).await.expect_ok();
     let request = lake.request(Method::POST, "/query/sql").json(&json!({ "sql": ENDLESS })).timeout(Duration::from_millis(500));
     assert!(lake.try_send(request).await.is_none(), "the client left");
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let before = cpu_time(lake.pid());
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let used = cpu_time(lake.pid()) - before;
-    assert!(used < Duration::from_millis(250), "still busy: {used:?} in a second");
+    // Within a second on a quiet machine; a loaded one may need longer to get to it, an abandoned query would need hours.
+    let began = Instant::now();
+    loop {
+        let before = cpu_time(lake.pid());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let used = cpu_time(lake.pid()) - before;
+        if used < Duration::from_millis(125) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "still busy: {used:?} in half a second");
+    }
 }
 
 #[tokio::test]
@@ -279,4 +290,35 @@ async fn a_failure_names_what_to_change_and_no_value() {
         assert!(!problem.to_string().contains("secret-value"), "{sql}: {problem}");
     }
     assert!(!lake.log().contains("secret-value"));
+}
+
+/// T-22: each of these once took the process with it, or tens of gigabytes.
+#[tokio::test]
+async fn a_statement_of_a_few_words_takes_no_more_memory_than_there_is_for_it() {
+    let mut lake = Lake::start_alone().await;
+    let columns = |value: &str| (0..20).map(|n| format!("{value} AS a{n}")).collect::<Vec<_>>().join(", ");
+    let copies = (0..100).map(|n| format!("reverse(left(s, -{n})) AS a{n}")).collect::<Vec<_>>().join(", ");
+    for sql in [
+        "SELECT CAST(NULL AS STRUCT<a INT[1000000][1000000]>) AS n".to_owned(),
+        "EXPLAIN SELECT CAST(NULL AS STRUCT<a INT[1000000][1000000]>) AS n".to_owned(),
+        "SELECT STRUCT<a INT[2000000000]> 'x' AS n".to_owned(),
+        "SELECT string_agg(CAST(value AS VARCHAR), repeat('x', 60000) ORDER BY value) AS n FROM range(9000000)".to_owned(),
+        "SELECT string_agg(DISTINCT CAST(value AS VARCHAR), repeat('x', 1000)) AS n FROM range(9000000)".to_owned(),
+        format!("SELECT {copies} FROM (SELECT max(repeat('x', 120000000 + value)) AS s FROM range(1))"),
+        format!("SELECT {copies} FROM (SELECT repeat(CAST(value AS VARCHAR), 3000) AS s FROM range(100000))"),
+        "SELECT l, value FROM (SELECT array_agg(value) AS l FROM range(250000)) CROSS JOIN range(100000)".to_owned(),
+    ] {
+        let answer = lake.post("/query/sql", json!({ "sql": sql, "deadline_ms": 20_000 })).await;
+        let shown: String = sql.chars().take(80).collect();
+        answer.expect_any_problem();
+        assert!(answer.status < 500 || answer.status == 503 || answer.status == 504, "{shown}: {}", answer.text());
+        assert!(lake.is_alive(), "{shown}");
+        assert!(resident_mib(lake.pid()) < 4_000, "{shown}: {} MiB", resident_mib(lake.pid()));
+    }
+    // A long parameter is there once, and the answer comes in pieces: five gigabytes that nobody waits for.
+    let body = json!({ "sql": format!("SELECT {} FROM range(8192)", columns("$1")), "params": ["x".repeat(30_000)], "max_rows": 100 });
+    let answer = lake.post("/query/sql?rows=array", body).await.expect_ok();
+    assert_eq!(answer["row_count"], 100);
+    assert!(resident_mib(lake.pid()) < 4_000, "{} MiB", resident_mib(lake.pid()));
+    lake.sql("SELECT 1 AS n").await.expect_cell("n", 1);
 }

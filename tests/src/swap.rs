@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -11,6 +11,7 @@ use crate::lake::{Lake, component};
 
 const SWAPS: usize = 100;
 const CLIENTS: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_hundred_swaps_under_eight_clients_fail_and_mix_nothing() {
@@ -51,7 +52,12 @@ async fn a_hundred_swaps_under_eight_clients_fail_and_mix_nothing() {
     }));
     let operator = async {
         let began = Instant::now();
-        for swap in 0..SWAPS {
+        // As many swaps as promised, and more until enough was asked meanwhile.
+        for swap in 0.. {
+            if swap >= SWAPS && served.load(Relaxed) >= 200 && whole.load(Relaxed) >= 10 {
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "{} answers in {PATIENCE:?}", served.load(Relaxed));
             let to_old = swap % 2 == 0;
             if to_old {
                 lake.post("/plugins/redact-mask/rollback", json!({ "to": first })).await.expect_ok();
@@ -69,7 +75,6 @@ async fn a_hundred_swaps_under_eight_clients_fail_and_mix_nothing() {
     };
     let (_, took) = tokio::join!(clients, operator);
     let (served, whole) = (served.into_inner(), whole.into_inner());
-    println!("{SWAPS} swaps in {took:?}: {served} answers, {whole} of 20,000 rows, failed 0, mixed 0");
-    assert!(served >= 200 && whole >= 10, "{served} answers, {whole} whole");
+    println!("at least {SWAPS} swaps in {took:?}: {served} answers, {whole} of 20,000 rows, failed 0, mixed 0");
     assert!(old_seen.into_inner() > 0 && new_seen.into_inner() > 0);
 }

@@ -87,3 +87,26 @@ async fn one_dataset_has_one_key_column() {
     lake.bury("nope", "id", ["2"]).await.expect_problem("unknown_dataset");
     lake.sql("SELECT count(*) AS n FROM t").await.expect_cell("n", 1);
 }
+
+#[tokio::test]
+async fn unsigned_keys_of_64_bits_are_keys() {
+    use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+    let ids: ArrayRef = std::sync::Arc::new(UInt64Array::from(vec![Some(7), Some(u64::MAX), None]));
+    let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    let file = writer.into_inner().unwrap();
+
+    let mut lake = Lake::start().await;
+    lake.ingest_with("dataset=t&format=parquet&key=id", file.clone()).await.expect_status(201);
+    let body = json!({ "row_key_column": "id", "row_key_values": [u64::MAX, "7"], "actor": "x", "reason": "y" });
+    assert_eq!(lake.post(PATH, body).await.expect_status(200)["rows_tombstoned"], 2);
+    for _ in 0..2 {
+        lake.sql("SELECT count(*) AS n FROM t").await.expect_cell("n", 1);
+        lake.kill_and_restart().await;
+    }
+    assert_eq!(lake.ingest_with("dataset=t&format=parquet", file).await.expect_status(201)["tombstoned_keys"], 2);
+    lake.sql("SELECT count(*) AS n FROM t").await.expect_cell("n", 2);
+    let undo = json!({ "row_key_values": [u64::MAX] });
+    assert_eq!(lake.send(lake.request(reqwest::Method::DELETE, PATH).json(&undo)).await.expect_ok()["rows_restored"], 2);
+}

@@ -31,7 +31,7 @@ impl Host {
     pub(crate) async fn start() -> Result<Self, Failure> {
         let binary = std::env::current_exe()?.with_file_name("lakehouse");
         let mut host =
-            Self { binary, folder: TempDir::new()?, child: None, base: String::new(), client: Client::builder().build()? };
+            Self { binary, folder: TempDir::new()?, child: None, base: String::new(), client: Client::builder().no_proxy().build()? };
         host.launch().await?;
         Ok(host)
     }

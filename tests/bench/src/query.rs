@@ -6,6 +6,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 use arrow::{
     array::{ArrayRef, AsArray, RecordBatch, StringArray},
     datatypes::DataType,
+    util::pretty::pretty_format_batches,
 };
 use datafusion::{
     logical_expr::{ColumnarValue, Volatility, create_udf},
@@ -28,7 +29,7 @@ use crate::{
 
 const ROWS: u64 = 1_000_000;
 const RUNS: usize = 15;
-const PLAIN: &str = "SELECT state, count(*) AS n, avg(hourly_rate) AS rate FROM candidates GROUP BY state ORDER BY n DESC";
+const PLAIN: &str = "SELECT state, count(*) AS n, round(avg(hourly_rate), 3) AS rate FROM candidates GROUP BY state ORDER BY n DESC, state";
 const MASKED: &str = "SELECT count(*) AS n, min(candidate_id) AS first FROM candidates_safe";
 
 pub(crate) async fn run(bars: &mut Bars) -> Result<(), Failure> {
@@ -140,8 +141,9 @@ async fn pair(
         let start = Instant::now();
         let expected = bare.sql(theirs).await?.collect().await?;
         let peer_time = start.elapsed();
-        if rows(&answer) != rows(&expected) {
-            return Err(format!("{name}: {} rows against {}", rows(&answer), rows(&expected)).into());
+        let (answer, expected) = (shown(&answer)?, shown(&expected)?);
+        if answer != expected {
+            return Err(format!("{name}: ours\n{answer}\nagainst\n{expected}").into());
         }
         // The first rounds warm both.
         if run >= 2 {
@@ -155,6 +157,7 @@ async fn pair(
     Ok(())
 }
 
-fn rows(batches: &[RecordBatch]) -> usize {
-    batches.iter().map(RecordBatch::num_rows).sum()
+/// Every cell as text: the types may differ, as a view of text does from a text.
+fn shown(batches: &[RecordBatch]) -> Result<String, Failure> {
+    Ok(pretty_format_batches(batches)?.to_string())
 }

@@ -34,6 +34,11 @@ struct Tally {
 
 /// The large view holds at least [`LARGE_ROWS`] rows of `candidates_safe`, the small one a few.
 pub(crate) async fn run(bars: &mut Bars, host: &Arc<Host>, versions: [&str; 2]) -> Result<(), Failure> {
+    let plan = json!({ "sql": "EXPLAIN SELECT count(*) AS n FROM candidates_safe" });
+    let plan = host.send(Method::POST, "/query/sql", &plan).await?;
+    if !plan.to_string().contains("CoalescePartitionsExec") {
+        return Err(format!("the large view is read in one partition, so nothing could be mixed: {plan}").into());
+    }
     let tally = Arc::new(Tally::default());
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> =
