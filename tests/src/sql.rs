@@ -316,7 +316,8 @@ async fn a_statement_of_a_few_words_takes_no_more_memory_than_there_is_for_it() 
         assert!(resident_mib(lake.pid()) < 4_000, "{shown}: {} MiB", resident_mib(lake.pid()));
     }
     // A long parameter is there once, and the answer comes in pieces: five gigabytes that nobody waits for.
-    let body = json!({ "sql": format!("SELECT {} FROM range(8192)", columns("$1")), "params": ["x".repeat(30_000)], "max_rows": 100 });
+    let body =
+        json!({ "sql": format!("SELECT {} FROM range(8192)", columns("$1")), "params": ["x".repeat(30_000)], "max_rows": 100 });
     let answer = lake.post("/query/sql?rows=array", body).await.expect_ok();
     assert_eq!(answer["row_count"], 100);
     assert!(resident_mib(lake.pid()) < 4_000, "{} MiB", resident_mib(lake.pid()));

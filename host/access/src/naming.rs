@@ -35,7 +35,7 @@ fn admin_number(name: &KeyName) -> Option<u64> {
 mod tests {
     use lakehouse_types::KeyName;
 
-use crate::principal::LOCAL;
+    use crate::principal::LOCAL;
 
     use super::{is_reserved, next_admin};
 

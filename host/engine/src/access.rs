@@ -62,11 +62,8 @@ impl Engine {
     /// # Errors
     /// The refusal.
     pub async fn require(&self, caller: &Caller, action: Action) -> Result<(), EngineError> {
-        let permitted = if self.keys.still_admits(&caller.principal) {
-            caller.principal.require(action)
-        } else {
-            Err(AccessError::Ended)
-        };
+        let permitted =
+            if self.keys.still_admits(&caller.principal) { caller.principal.require(action) } else { Err(AccessError::Ended) };
         match permitted {
             Ok(()) => Ok(()),
             Err(refusal) => Err(self.denied(caller, action.words(), refusal).await),

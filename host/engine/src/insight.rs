@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use lakehouse_access::Caller;
-use lakehouse_catalog::{Profile, ViewRecord};
+use lakehouse_catalog::Profile;
 use lakehouse_types::{PluginName, RuleName};
 
 use crate::{Engine, EngineError};
@@ -20,22 +20,26 @@ impl Engine {
         rules: &BTreeSet<RuleName>,
     ) -> Result<(), EngineError> {
         let present = self.catalog.snapshot();
-        let read_redacted = |view: &&ViewRecord| {
-            caller.principal.may_read_view(&view.name) && !caller.principal.may_read_dataset(&view.base_dataset)
-        };
-        let seen_through = present
-            .views
-            .values()
-            .map(AsRef::as_ref)
-            .filter(read_redacted)
-            .find_map(|view| Some((view, view.column_redactions.values().map(|how| how.rule().0).find(|rule| rules.contains(rule))?)));
-        let Some((view, rule)) = seen_through else { return Ok(()) };
-        let (view, dataset) = (view.name.clone(), view.base_dataset.clone());
-        Err(self.denied(caller, what, EngineError::RuleOfReadView { rule, view, dataset }).await)
+        for view in present.views.values() {
+            let (name, base) = (&view.name, &view.base_dataset);
+            if !caller.principal.may_read_view(name) || caller.principal.may_read_dataset(base) {
+                continue;
+            }
+            if let Some(rule) = view.column_redactions.values().map(|how| how.rule().0).find(|rule| rules.contains(rule)) {
+                let refusal = EngineError::RuleOfReadView { rule, view: name.clone(), dataset: base.clone() };
+                return Err(self.denied(caller, what, refusal).await);
+            }
+        }
+        Ok(())
     }
 
     /// The same, of all rules that run a plugin.
-    pub(crate) async fn require_no_insight_by(&self, caller: &Caller, what: &str, plugin: &PluginName) -> Result<(), EngineError> {
+    pub(crate) async fn require_no_insight_by(
+        &self,
+        caller: &Caller,
+        what: &str,
+        plugin: &PluginName,
+    ) -> Result<(), EngineError> {
         let users = self.catalog.snapshot().users_of_plugin(plugin);
         self.require_no_insight(caller, what, &users.into_iter().map(|(_, rule)| rule).collect()).await
     }

@@ -30,12 +30,7 @@ pub(crate) struct Lease {
 
 impl Engine {
     pub(crate) fn lease(&self, caller: &Caller) -> Lease {
-        Lease {
-            keys: self.keys.clone(),
-            journal: self.journal.clone(),
-            clock: Arc::clone(&self.clock),
-            caller: caller.clone(),
-        }
+        Lease { keys: self.keys.clone(), journal: self.journal.clone(), clock: Arc::clone(&self.clock), caller: caller.clone() }
     }
 }
 

@@ -93,7 +93,9 @@ impl Engine {
         }
         let (registry, by, name) = (Arc::clone(&self.registry), self.stamp(caller), name.clone());
         self.changes
-            .to_the_end(async move { Ok(if on { registry.enable(&by, &name).await? } else { registry.disable(&by, &name).await? }) })
+            .to_the_end(
+                async move { Ok(if on { registry.enable(&by, &name).await? } else { registry.disable(&by, &name).await? }) },
+            )
             .await
     }
 

@@ -173,7 +173,9 @@ mod tests {
             .as_object()
             .unwrap()
             .iter()
-            .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase())))
+            .flat_map(|(path, item)| {
+                item.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+            })
             .collect();
         let known: Vec<&str> = ROUTES.lines().collect();
         assert!(known.is_sorted(), "the golden list is in order");

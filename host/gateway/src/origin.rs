@@ -5,13 +5,13 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, header, request::Parts};
+use axum::http::{HeaderMap, header, request::Parts, uri::Authority};
 
 /// Whether the request asks for a server that is neither this machine nor an allowed origin. A browser always names the one that
 /// it was told to ask; whoever names none is no browser.
 pub(crate) fn is_foreign_host(head: &Parts, allowed: &[String]) -> bool {
     let asked = head.headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
-    let mut asked = asked.chain(head.uri.authority().map(|authority| authority.as_str()));
+    let mut asked = asked.chain(head.uri.authority().map(Authority::as_str));
     asked.any(|host| !is_loopback(host) && !allowed.iter().any(|one| one == "*" || authority(one) == Some(host)))
 }
 
@@ -66,7 +66,9 @@ mod tests {
         for own in ["127.0.0.1:3100", "127.8.9.1", "localhost", "localhost:3100", "[::1]:3100"] {
             check("/", &[own], &[], false);
         }
-        for other in ["evil.example", "evil.example:3100", "localhost.evil.example", "127.0.0.1.evil.example:3100", "10.0.0.1", ""] {
+        for other in
+            ["evil.example", "evil.example:3100", "localhost.evil.example", "127.0.0.1.evil.example:3100", "10.0.0.1", ""]
+        {
             check("/", &[other], &[], true);
         }
         check("/", &[], &[], false);

@@ -1,13 +1,16 @@
 //! What the calls of a query have built lately and somebody still holds.
 //!
-//! **Invariant**: what a call builds beyond its share of small change is taken from the pool that all queries share before the next
-//! call builds more, each buffer once, and given back when nobody holds it or when so many calls have followed that its batch has
+//! **Invariant**: what a call builds beyond its share of small change is taken from a pool that all queries share before the next
+//! call builds more, each buffer once. It is given back when nobody holds it, or when so many calls have followed that its batch has
 //! been passed on: whoever keeps it then, like a sort, counts it itself. So what a hundred copies of one large text need together is
 //! never more than the pool gives.
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arrow::array::{Array, ArrayRef};
@@ -24,25 +27,30 @@ const FREE_BYTES: u64 = 4 * 1024 * 1024;
 const SMALL_CHANGE_BYTES: u64 = 1024 * 1024 * 1024;
 /// Smaller buffers are not worth a place.
 const LEAST_BUFFER: usize = 4096;
+/// Results that are looked through at each call for those that nobody holds any more; if there are more, only when memory is short.
+const FEW: usize = 64;
 
 /// The recent buffers of one query.
 #[derive(Debug)]
 pub(crate) struct Built {
     reservation: MemoryReservation,
+    /// Results so far.
+    calls: AtomicU64,
     recent: Mutex<Recent>,
 }
 
 #[derive(Debug, Default)]
 struct Recent {
-    /// Of each result those that were new, the oldest first.
-    results: VecDeque<Vec<Buffer>>,
+    /// Of each result the buffers that were new, the oldest first.
+    results: VecDeque<(u64, Vec<Buffer>)>,
     /// Where they are.
     places: HashSet<usize>,
 }
 
 impl Built {
     pub(crate) fn of(pool: &Arc<dyn MemoryPool>) -> Self {
-        Self { reservation: MemoryConsumer::new("functions").register(pool), recent: Mutex::default() }
+        let reservation = MemoryConsumer::new("functions").register(pool);
+        Self { reservation, calls: AtomicU64::default(), recent: Mutex::default() }
     }
 
     /// Counts the buffers of `result` that are new, where `calls` of the plan build such results in each of `partitions`.
@@ -50,20 +58,28 @@ impl Built {
     /// # Errors
     /// When the pool has no more.
     pub(crate) fn count(&self, result: &ArrayRef, calls: u64, partitions: usize) -> Result<(), QueryError> {
+        let now = self.calls.fetch_add(1, Ordering::Relaxed);
         let free = FREE_BYTES.min(SMALL_CHANGE_BYTES / calls.max(1));
         if is_small(result.data_type()) || result.get_buffer_memory_size() as u64 <= free {
             return Ok(());
         }
         let mut recent = self.recent.lock();
+        // So many results there are of one batch in each partition.
+        let lasts = calls.max(1).saturating_mul(partitions.max(1) as u64);
+        if let Some(last) = now.checked_sub(lasts) {
+            self.reservation.shrink(recent.expire(last));
+        }
+        if recent.results.len() <= FEW {
+            self.reservation.shrink(recent.sweep());
+        }
         let fresh = recent.fresh(result);
         let bytes = fresh.iter().map(Buffer::capacity).fold(0usize, usize::saturating_add);
         if self.reservation.try_grow(bytes).is_err() {
             self.reservation.shrink(recent.sweep());
             self.reservation.try_grow(bytes).map_err(|_| QueryError::Memory)?;
         }
-        // So many results there are of one batch in each partition.
-        let most = usize::try_from(calls.max(1)).unwrap_or(usize::MAX).saturating_mul(partitions.max(1));
-        self.reservation.shrink(recent.keep(fresh, most));
+        recent.places.extend(fresh.iter().map(place));
+        recent.results.push_back((now, fresh));
         Ok(())
     }
 }
@@ -84,40 +100,32 @@ impl Recent {
         fresh
     }
 
-    /// Adds a result, and drops the oldest beyond `most`; tells how many bytes those were.
-    fn keep(&mut self, fresh: Vec<Buffer>, most: usize) -> usize {
-        if fresh.is_empty() {
-            return 0;
-        }
-        self.places.extend(fresh.iter().map(place));
-        self.results.push_back(fresh);
+    /// Drops the results of the calls up to `last`, and tells how many bytes they had.
+    fn expire(&mut self, last: u64) -> usize {
         let mut freed = 0;
-        while self.results.len() > most
-            && let Some(oldest) = self.results.pop_front()
-        {
-            freed += self.forget(&oldest);
+        while let Some((_, buffers)) = self.results.pop_front_if(|(call, _)| *call <= last) {
+            freed += self.forget(&buffers);
         }
         freed
-    }
-
-    fn forget(&mut self, buffers: &[Buffer]) -> usize {
-        buffers
-            .iter()
-            .map(|buffer| {
-                self.places.remove(&place(buffer));
-                buffer.capacity()
-            })
-            .sum()
     }
 
     /// Drops what nobody else holds any more, and tells how many bytes that was.
     fn sweep(&mut self) -> usize {
         let mut dropped = Vec::new();
-        for result in &mut self.results {
-            dropped.extend(result.extract_if(.., |buffer| buffer.strong_count() == 1));
+        for (_, buffers) in &mut self.results {
+            dropped.extend(buffers.extract_if(.., |buffer| buffer.strong_count() == 1));
         }
-        self.results.retain(|result| !result.is_empty());
+        self.results.retain(|(_, buffers)| !buffers.is_empty());
         self.forget(&dropped)
+    }
+
+    fn forget(&mut self, buffers: &[Buffer]) -> usize {
+        let mut bytes = 0;
+        for buffer in buffers {
+            self.places.remove(&place(buffer));
+            bytes += buffer.capacity();
+        }
+        bytes
     }
 }
 
@@ -194,7 +202,9 @@ mod tests {
         let built = Built::of(&pool);
         let kept: Vec<ArrayRef> = (0..50).map(|_| text(10)).collect();
         for array in &kept {
-            built.count(array, 1, 2).unwrap();
+            built.count(array, 2, 2).unwrap();
+            // The other call of the plan builds little.
+            built.count(&text(1), 2, 2).unwrap();
         }
         assert!(pool.reserved() <= 31 * MIB, "{}", pool.reserved());
     }

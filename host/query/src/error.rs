@@ -106,7 +106,9 @@ impl Fault for QueryError {
                 }
             },
             Self::DuplicateColumn { column } => {
-                format!("the result has two columns named `{column}`: name them apart with AS (rows=array takes equal names of two tables)")
+                format!(
+                    "the result has two columns named `{column}`: name them apart with AS (rows=array takes equal names of two tables)"
+                )
             }
             Self::Plan { message } | Self::Parameters { message } => message.clone(),
             Self::Failed { operation } => (*operation).to_owned(),

@@ -30,8 +30,13 @@ impl Host {
     /// Starts on an empty folder.
     pub(crate) async fn start() -> Result<Self, Failure> {
         let binary = std::env::current_exe()?.with_file_name("lakehouse");
-        let mut host =
-            Self { binary, folder: TempDir::new()?, child: None, base: String::new(), client: Client::builder().no_proxy().build()? };
+        let mut host = Self {
+            binary,
+            folder: TempDir::new()?,
+            child: None,
+            base: String::new(),
+            client: Client::builder().no_proxy().build()?,
+        };
         host.launch().await?;
         Ok(host)
     }

@@ -29,7 +29,8 @@ use crate::{
 
 const ROWS: u64 = 1_000_000;
 const RUNS: usize = 15;
-const PLAIN: &str = "SELECT state, count(*) AS n, round(avg(hourly_rate), 3) AS rate FROM candidates GROUP BY state ORDER BY n DESC, state";
+const PLAIN: &str =
+    "SELECT state, count(*) AS n, round(avg(hourly_rate), 3) AS rate FROM candidates GROUP BY state ORDER BY n DESC, state";
 const MASKED: &str = "SELECT count(*) AS n, min(candidate_id) AS first FROM candidates_safe";
 
 pub(crate) async fn run(bars: &mut Bars) -> Result<(), Failure> {

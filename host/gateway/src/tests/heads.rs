@@ -79,7 +79,9 @@ fn get(path: &str, headers: &str) -> String {
 async fn a_head_that_is_turned_away_is_a_problem_with_a_request_id() {
     let server = Listening::start().await;
     let headers = |count: usize, bytes: usize| format!("X-Note: {}\r\n", "n".repeat(bytes)).repeat(count);
-    for fine in [get("/ready", &headers(97, 8)), get("/ready", &headers(1, 60 << 10)), get(&format!("/{}", "p".repeat(30 << 10)), "")] {
+    for fine in
+        [get("/ready", &headers(97, 8)), get("/ready", &headers(1, 60 << 10)), get(&format!("/{}", "p".repeat(30 << 10)), "")]
+    {
         let answer = server.say(&fine).await;
         assert!(answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.1 404 "), "{answer}");
     }

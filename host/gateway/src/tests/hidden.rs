@@ -82,7 +82,8 @@ async fn a_writer_is_not_told_which_views_and_profiles_there_are() {
     let grants = json!([{"dataset": "*", "verbs": ["write"]}, {"view": "shown", "verbs": ["read"]}]);
     let writer = lake.key(json!({"name": "wanda", "role": "writer", "grants": grants})).await;
 
-    let delete = async |key: &str| lake.call(key, Method::DELETE, "/catalog/datasets/people", None).await.expect_problem(409, "in_use");
+    let delete =
+        async |key: &str| lake.call(key, Method::DELETE, "/catalog/datasets/people", None).await.expect_problem(409, "in_use");
     let told = delete(&writer).await;
     assert_eq!((&told["used_by"], &told["used_by_hidden"]), (&json!([{"view": "shown"}]), &json!(2)), "{told}");
     assert_eq!(told["detail"], "dataset `people` is in use by view `shown`, 2 that the key may not see");

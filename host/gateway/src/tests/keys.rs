@@ -31,7 +31,7 @@ impl Lake {
     /// A lake with enough rows to join, and no limit to an answer of them.
     async fn with_numbers(change: impl FnOnce(&mut Settings)) -> Self {
         let lake = Self::start_with(|settings| {
-            settings.query.max_rows = 1_000_000_000;
+            settings.query.max_rows = u64::MAX;
             change(settings);
         })
         .await;
@@ -96,9 +96,7 @@ async fn a_small_body_that_comes_after_its_key_has_ended_changes_nothing() {
 
 #[tokio::test]
 async fn rows_end_when_their_key_does() {
-    let lake = Lake::start_with(|settings| settings.query.max_rows = u64::MAX).await;
-    let numbers: String = (0..2_000).map(|id| format!("{id}\n")).collect();
-    lake.ingest("dataset=numbers", &format!("id\n{numbers}")).await.expect(201);
+    let lake = Lake::with_numbers(|_| {}).await;
     let grants = json!([{"dataset": "*", "verbs": ["read"]}]);
     let (id, key) = lake.key_and_id(json!({"name": "rita", "role": "reader", "grants": grants})).await;
 
@@ -124,13 +122,7 @@ async fn rows_end_when_their_key_does() {
 
 #[tokio::test]
 async fn rows_go_on_where_keys_are_switched_off() {
-    let lake = Lake::start_with(|settings| {
-        settings.auth.enabled = false;
-        settings.query.max_rows = u64::MAX;
-    })
-    .await;
-    let numbers: String = (0..2_000).map(|id| format!("{id}\n")).collect();
-    lake.ingest("dataset=numbers", &format!("id\n{numbers}")).await.expect(201);
+    let lake = Lake::with_numbers(|settings| settings.auth.enabled = false).await;
     let mut rows = lake.endless_rows(ADMIN, "text/csv").await;
     let began = Instant::now();
     while began.elapsed() < Duration::from_millis(2_500) {

@@ -219,7 +219,7 @@ async fn copies_are_paid_for() {
     assert_eq!(error.code(), Code::QueryFailed, "{error:?}");
     // Small ones are free, however many they are, and work on a large one goes on as long as it is one.
     let modest = lake.text(&format!("SELECT {reversed} FROM t WHERE n = 7")).await.unwrap();
-    assert!(modest.starts_with(" |  txet | txet | txe | "), "{modest}");
+    assert!(modest.starts_with(" |  txet | txet | xet | "), "{modest}");
     for (sql, expected) in [
         (format!("SELECT length(upper(reverse(left(s, -1)))) FROM {}", one(10_000_000)), "9999999"),
         ("SELECT max(length(upper(reverse(repeat(s, 1000))))) FROM t".to_owned(), "9000"),
@@ -243,7 +243,10 @@ async fn joined_texts_are_counted_before_they_are_joined() {
         (format!("SELECT string_agg(DISTINCT {digits}, repeat('x', 60000)) FROM range(9000000)"), [Code::InvalidSql; 2]),
         (format!("SELECT string_agg({digits}, '{}') FROM range(9000000)", "x".repeat(60_000)), [Code::InvalidSql; 2]),
         (format!("SELECT string_agg({digits}, '{}') FROM range(10) GROUP BY value", "x".repeat(2_000)), [Code::InvalidSql; 2]),
-        (format!("SELECT string_agg({digits}, {wide} ORDER BY value) FROM range(9000000)"), [Code::QueryFailed; 2]),
+        (
+            format!("SELECT string_agg({digits}, {wide} ORDER BY value) FROM range(9000000)"),
+            [Code::QueryFailed, Code::MemoryExceeded],
+        ),
         (format!("SELECT string_agg(DISTINCT {digits}, {wide}) FROM range(9000000)"), [Code::QueryFailed, Code::MemoryExceeded]),
         (format!("SELECT string_agg({digits}, {wide}) FROM range(9000000)"), [Code::QueryFailed, Code::MemoryExceeded]),
         (
@@ -260,7 +263,7 @@ async fn joined_texts_are_counted_before_they_are_joined() {
         ("SELECT string_agg(DISTINCT left(s, 4), ', ') FROM t", "text"),
         ("SELECT string_agg(s, ', ') FROM t WHERE n < 0", "NULL"),
         ("SELECT string_agg(s, NULL ORDER BY n) FROM t WHERE n < 2", "text 0text 1"),
-        ("SELECT max(length(j)) FROM (SELECT string_agg(s, ',' ORDER BY n) AS j FROM t GROUP BY n % 10)", "9889"),
+        ("SELECT max(length(j)) FROM (SELECT string_agg(s, ',' ORDER BY n) AS j FROM t GROUP BY n % 10)", "9888"),
         ("SELECT length(string_agg(s, ',' ORDER BY n)) FROM t", "98889"),
         ("SELECT length(string_agg(s, ',')) FROM t", "98889"),
         ("SELECT length(string_agg(DISTINCT s, ',' ORDER BY s)) FROM t", "98889"),

@@ -214,7 +214,8 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
         let even: BooleanArray = (0..250).map(|n| Some(n % 2 == 0)).collect();
         let mut gathered = Gathered::new(&rules, &batch.schema(), 100).unwrap();
-        let full = |gathered: &mut Gathered| std::iter::from_fn(|| gathered.next()).map(|rows| rows.num_rows()).collect::<Vec<_>>();
+        let full =
+            |gathered: &mut Gathered| std::iter::from_fn(|| gathered.next()).map(|rows| rows.num_rows()).collect::<Vec<_>>();
         gathered.push(&batch, None).unwrap();
         assert_eq!(full(&mut gathered), [100, 100]);
         gathered.push(&batch, Some(&even)).unwrap();

@@ -272,7 +272,8 @@ async fn deep_statements_below_the_limits_are_planned_on_an_ordinary_stack() {
         let started = Instant::now();
         let answer = lake.text(&sql).await;
         assert!(answer.is_ok(), "{}…: {:?}", &sql[..60], answer.err());
-        assert!(started.elapsed() < Duration::from_secs(5), "{}…: {:?}", &sql[..60], started.elapsed());
+        // A few seconds on a quiet machine: DataFusion names each of the nested calls anew for each that is around it.
+        assert!(started.elapsed() < Duration::from_secs(30), "{}…: {:?}", &sql[..60], started.elapsed());
     }
 }
 
