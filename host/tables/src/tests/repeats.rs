@@ -122,6 +122,6 @@ fn the_stored_forms_of_an_answer_stay_readable() {
     assert_eq!((first.dataset_id, first.report.version, first.report.is_repeat), (None, 3, false));
     let present = lines.next().unwrap();
     let read: Outcome = serde_json::from_str(present).unwrap();
-    assert_eq!(read.dataset_id.as_ref().map(lakehouse_types::DatasetId::as_str), Some("01J0000000000000000000000"));
+    assert_eq!(read.dataset_id.as_ref().map(DatasetId::as_str), Some("01J0000000000000000000000"));
     assert_eq!(serde_json::to_string(&read).unwrap(), present);
 }
