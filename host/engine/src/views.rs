@@ -124,7 +124,11 @@ impl Engine {
             self.require(caller, Action::SetRowFilter).await?;
         }
         self.catalog
-            .edit(&self.stamp(caller), |_, edit| {
+            .edit(&self.stamp(caller), |present, edit| {
+                // Someone may have set a filter since it was looked at.
+                if present.view(name)?.row_filter.is_some() != has_filter {
+                    return Err(EngineError::Raced { what: format!("view `{name}`") });
+                }
                 let record = edit.remove_view(name)?;
                 edit.event(Draft::new(EventKind::ViewDelete, name.as_str()).dataset(record.base_dataset.clone()));
                 Ok::<_, EngineError>(())

@@ -41,7 +41,7 @@ use crate::{
 pub struct QueryOptions {
     /// How long a query may run; a request may ask for less.
     pub deadline: Duration,
-    /// Memory of all queries together, bytes; beyond it they spill. What functions have just built may take a quarter of it more.
+    /// Memory of all queries together, bytes; beyond it they spill.
     pub memory_bytes: u64,
     /// Where they spill. Made if absent; emptied of what a killed process left.
     pub spill_path: PathBuf,

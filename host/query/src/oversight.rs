@@ -34,7 +34,7 @@ struct Shares {
 }
 
 impl Oversight {
-    /// Of a query whose functions take their memory from `pool`.
+    /// Of a query that takes its memory from `pool`.
     pub(crate) fn of_query(watch: Arc<Watch>, pool: &Arc<dyn MemoryPool>) -> Self {
         let shares = Shares { folded_bytes: AtomicU64::default(), calls: OnceLock::new(), built: Built::of(pool) };
         Self { watch, shares: Arc::new(shares) }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use datafusion::catalog::CatalogProviderList;
 use datafusion::config::{ConfigNonZeroUsize, SpillCompression};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -31,16 +31,9 @@ pub(crate) const BATCH_ROWS: usize = 8192;
 /// Parquet footers that are kept in memory.
 const FOOTER_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// The part of the memory that results of functions may take beside it, while they are on their way. It is apart, since a sort
-/// fills what it is given to the last byte before it spills: what is sorted is built meanwhile.
-const BUILT_PART: u64 = 4;
-
 /// What all sessions have in common.
 #[derive(Debug, Clone)]
-pub(crate) struct Template {
-    state: Arc<SessionState>,
-    built: Arc<dyn MemoryPool>,
-}
+pub(crate) struct Template(Arc<SessionState>);
 
 /// The shares of all queries together.
 #[derive(Debug, Clone, Copy)]
@@ -68,28 +61,22 @@ impl Template {
             .with_optimizer_rules(optimizer_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();
-        let built = usize::try_from(shares.memory_bytes / BUILT_PART).unwrap_or(usize::MAX);
-        Ok(Self { state: Arc::new(state), built: Arc::new(GreedyMemoryPool::new(built)) })
+        Ok(Self(Arc::new(state)))
     }
 
     /// A session without any table.
     pub(crate) fn bare(&self) -> &SessionState {
-        &self.state
+        &self.0
     }
 
     /// The memory that all queries share.
     pub(crate) fn memory(&self) -> &Arc<dyn MemoryPool> {
-        &self.state.runtime_env().memory_pool
-    }
-
-    /// The memory of what functions have built and nobody else counts yet.
-    pub(crate) fn built(&self) -> &Arc<dyn MemoryPool> {
-        &self.built
+        &self.0.runtime_env().memory_pool
     }
 
     /// A session that knows the names of `catalogs`, the time of its start and the query that it is for.
     pub(crate) fn session(&self, catalogs: Arc<dyn CatalogProviderList>, now: DateTime<Utc>, query: Oversight) -> SessionState {
-        let mut state = self.state.as_ref().clone();
+        let mut state = self.0.as_ref().clone();
         state.register_catalog_list(catalogs);
         state.config_mut().options_mut().extensions.insert(query);
         let options = Arc::clone(state.config_options());

@@ -52,7 +52,7 @@ impl Job {
     pub(crate) async fn stream(self) -> Result<SendableRecordBatchStream, QueryError> {
         let command = guard::admit(&self.sql, self.max_sql_bytes)?;
         let names = Names::of(self.relations);
-        let oversight = Oversight::of_query(self.watch, self.template.built());
+        let oversight = Oversight::of_query(self.watch, self.template.memory());
         let params = params(&self.params)?;
         let texts = params.iter().filter_map(|param| param.try_as_str().flatten()).map(str::len);
         let planner = Planner {
@@ -250,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn of_a_sorted_answer_the_first_rows_are_kept_and_no_others() {
         let deadline = Duration::from_secs(60);
-        let oversight = Oversight::of_query(Watch::until(Instant::now() + deadline, deadline), template().built());
+        let oversight = Oversight::of_query(Watch::until(Instant::now() + deadline, deadline), template().memory());
         let session = template().session(Arc::new(NoNames), DateTime::<Utc>::from_timestamp(0, 0).unwrap(), oversight);
         let sorted = session.create_logical_plan("SELECT value % 7 AS v FROM range(1000) ORDER BY v").await.unwrap();
         for (max_rows, expected) in [(Some(5), "TopK(fetch=6)"), (Some(0), "TopK(fetch=1)"), (Some(10_000_000), "SortExec: expr")]
