@@ -1,5 +1,5 @@
-//! Lines for the operator. The host bounds how much a binding may log and escapes control characters; natively the lines are kept
-//! for the test that runs the rule.
+//! Lines for who tries the rule. A dry run shows them, bounded and with control characters escaped; when requests run the rule the
+//! host only counts them, because a line may repeat a value. Natively they are kept for the test that runs the rule.
 //!
 //! **Invariant**: never fails and never blocks, whatever is logged.
 

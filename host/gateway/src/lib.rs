@@ -14,6 +14,7 @@ mod manners; // heads that are no requests
 mod metrics;
 mod openapi;
 mod origin; // which web page asks
+mod parting; // answers that break off
 mod patience; // writes that do not wait for ever
 mod problem; // failures
 mod request; // extractors

@@ -28,7 +28,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::{app::App, envelope::UNMATCHED, head, manners::Polite, patience::Patient, problem};
+use crate::{app::App, envelope::UNMATCHED, head, manners::Polite, parting::Parting, patience::Patient, problem};
 
 /// Room for a request's head, and headers in it: more than [`head::check`] lets pass.
 const HEAD_BYTES: usize = 2 * head::MAX_BYTES;
@@ -166,7 +166,7 @@ impl Door {
             async move {
                 let response = answer.await?;
                 Ok::<_, std::convert::Infallible>(response.map(|body| {
-                    Body::new(body.map_frame(move |frame| {
+                    Body::new(Parting::new(body).map_frame(move |frame| {
                         let _ = &held;
                         frame
                     }))

@@ -65,7 +65,7 @@ struct EventBody {
     dataset: Option<String>,
     subject: String,
     details: Value,
-    /// `done` or `denied`.
+    /// `done`, `denied` or `refused`.
     #[schema(value_type = String)]
     outcome: EventOutcome,
     /// The chained hash up to and with this event.

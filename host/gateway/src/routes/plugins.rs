@@ -162,6 +162,11 @@ struct StatsBody {
     latency_sum_us: u64,
     latency_max_us: u64,
     peak_memory_bytes: u64,
+    /// Lines that instances logged or printed. They may repeat values, so nobody has kept them.
+    log_lines_discarded: u64,
+    /// Tries on an operator's own rows; not in the other counts.
+    dry_runs: u64,
+    dry_run_errors: u64,
 }
 
 impl From<PluginStats> for StatsBody {
@@ -174,6 +179,9 @@ impl From<PluginStats> for StatsBody {
             latency_sum_us: stats.latency_sum_us,
             latency_max_us: stats.latency_max_us,
             peak_memory_bytes: stats.peak_memory_bytes,
+            log_lines_discarded: stats.log_lines_discarded,
+            dry_runs: stats.dry_runs,
+            dry_run_errors: stats.dry_run_errors,
         }
     }
 }

@@ -185,3 +185,27 @@ async fn an_answer_that_nobody_reads_is_broken_off() {
     drop(deaf);
     served.abort();
 }
+
+#[tokio::test]
+async fn what_comes_before_a_break_arrives() {
+    let lake = Lake::start().await;
+    lake.ingest("dataset=numbers", "id\n1\n2\n").await.expect(201);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(crate::serve(lake.engine(), listener, std::future::pending()));
+    // CSV has no place for the marker of a cut answer.
+    let body = json!({"sql": "SELECT 7 AS seven FROM numbers", "max_rows": 1}).to_string();
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST /query/sql HTTP/1.1\r\nHost: x\r\nX-API-Key: {ADMIN}\r\nContent-Type: application/json\r\nAccept: text/csv\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        client.write_all((head + &body).as_bytes()).await.unwrap();
+        let text = read_to_end(&mut client).await;
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("seven\n7\n"), "{text:?}");
+        assert!(!text.ends_with("0\r\n\r\n"), "it looks whole: {text:?}");
+    }
+    served.abort();
+}
