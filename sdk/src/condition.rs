@@ -12,23 +12,7 @@ pub trait Condition: Config {
     /// Any [`Error`] fails the request, as neither holding nor failing.
     fn evaluate(&self, context: &Context) -> Result<Verdict, Error>;
 
-    /// Called once after the configuration was read, to check what types cannot say and to compute what is needed later.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`]; its message is shown to whoever bound the rule.
-    fn prepare(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// The rule for a configuration, as the host opens it.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`].
-    fn open(config: &str) -> Result<Self, Error> {
-        let mut rule: Self = config::parse(config)?;
-        rule.prepare()?;
-        Ok(rule)
-    }
+    config::opening!();
 
     /// One verdict for each context, in order; each context is a JSON object as UTF-8 text.
     ///

@@ -79,6 +79,30 @@ impl From<ConfigError> for Error {
     }
 }
 
+/// What every kind of rule has beside its own functions: `prepare` and `open`.
+macro_rules! opening {
+    () => {
+        /// Called once after the configuration was read, to check what types cannot say and to compute what is needed later.
+        ///
+        /// # Errors
+        /// [`Error::InvalidConfig`](crate::Error::InvalidConfig); its message is shown to whoever bound the rule.
+        fn prepare(&mut self) -> Result<(), crate::Error> {
+            Ok(())
+        }
+
+        /// The rule for a configuration, as the host opens it.
+        ///
+        /// # Errors
+        /// [`Error::InvalidConfig`](crate::Error::InvalidConfig).
+        fn open(config: &str) -> Result<Self, crate::Error> {
+            let mut rule: Self = crate::config::parse(config)?;
+            rule.prepare()?;
+            Ok(rule)
+        }
+    };
+}
+pub(crate) use opening;
+
 /// A rule's configuration from the text that the host hands over.
 pub(crate) fn parse<C: Config>(config: &str) -> Result<C, Error> {
     let value: Value = serde_json::from_str(config).map_err(|_| Error::InvalidConfig("not JSON".into()))?;

@@ -33,6 +33,15 @@ impl Error {
     pub fn input(message: impl Into<String>) -> Self {
         Self::InvalidInput { row: None, message: message.into() }
     }
+
+    /// The same error, naming the row unless it names one already.
+    #[must_use]
+    pub fn in_row(self, row: usize) -> Self {
+        match self {
+            Self::InvalidInput { row: None, message } => Self::at_row(row, message),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -3,6 +3,8 @@
 //! **Invariant**: buffers are moved, never copied: what the host lowered into this memory is what the rule edits and what the host
 //! lifts again.
 
+mod model;
+
 #[allow(unsafe_code, missing_debug_implementations, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod bindings {
     //! One module for each world, over the same types.
@@ -16,25 +18,42 @@ pub mod bindings {
         });
     }
 
-    pub mod condition {
-        wit_bindgen::generate!({
-            path: "../wit",
-            world: "condition-plugin",
-            pub_export_macro: true,
-            with: {
-                "lakehouse:plugin/types@0.1.0": super::redactor::lakehouse::plugin::types,
-                "lakehouse:plugin/log@0.1.0": super::redactor::lakehouse::plugin::log,
-            },
-        });
+    macro_rules! worlds {
+        ($($kind:ident = $world:literal),+ $(,)?) => {$(
+            pub mod $kind {
+                wit_bindgen::generate!({
+                    path: "../wit",
+                    world: $world,
+                    pub_export_macro: true,
+                    with: {
+                        "lakehouse:plugin/types@0.1.0": super::redactor::lakehouse::plugin::types,
+                        "lakehouse:plugin/log@0.1.0": super::redactor::lakehouse::plugin::log,
+                    },
+                });
+            }
+        )+};
+    }
+
+    worlds! {
+        condition = "condition-plugin",
+        chunker = "chunker-plugin",
+        id_mapper = "id-mapper-plugin",
+        embedder = "embedder-plugin",
+        model_adapter = "model-adapter-plugin",
     }
 }
 
+pub use model::ExportedModelAdapter;
+
+use bindings::chunker::exports::lakehouse::plugin::chunker as chunker_export;
 use bindings::condition::exports::lakehouse::plugin::condition as condition_export;
+use bindings::embedder::exports::lakehouse::plugin::embedder as embedder_export;
+use bindings::id_mapper::exports::lakehouse::plugin::id_mapper as id_mapper_export;
 use bindings::redactor::exports::lakehouse::plugin::redactor as redactor_export;
 use bindings::redactor::lakehouse::plugin::{log as log_import, types};
 
 use crate::log::Level;
-use crate::{Bitmap, Column, Condition, Error, Redactor, Values, Varlen, Verdict};
+use crate::{Bitmap, Chunker, Column, Condition, Embedder, Error, IdMapper, Redactor, Values, Varlen, Verdict};
 
 /// A redactor behind the component boundary.
 #[derive(Debug)]
@@ -70,6 +89,69 @@ impl<C: Condition + 'static> condition_export::GuestRule for ExportedCondition<C
     fn evaluate(&self, contexts: types::Varlen) -> Result<Vec<condition_export::Verdict>, types::Error> {
         let verdicts = self.0.evaluate_all(&contexts.into())?;
         Ok(verdicts.into_iter().map(Into::into).collect())
+    }
+}
+
+/// A chunker behind the component boundary.
+#[derive(Debug)]
+pub struct ExportedChunker<C>(C);
+
+impl<C: Chunker + 'static> chunker_export::Guest for ExportedChunker<C> {
+    type Rule = Self;
+}
+
+impl<C: Chunker + 'static> chunker_export::GuestRule for ExportedChunker<C> {
+    fn open(config: String) -> Result<chunker_export::Rule, types::Error> {
+        Ok(chunker_export::Rule::new(Self(C::open(&config)?)))
+    }
+
+    fn chunk(&self, documents: types::Column) -> Result<chunker_export::Spans, types::Error> {
+        let crate::Spans { rows, starts, ends } = self.0.chunk_column(documents.into())?;
+        Ok(chunker_export::Spans { rows, starts, ends })
+    }
+}
+
+/// An id mapper behind the component boundary.
+#[derive(Debug)]
+pub struct ExportedIdMapper<M>(M);
+
+impl<M: IdMapper + 'static> id_mapper_export::Guest for ExportedIdMapper<M> {
+    type Rule = Self;
+}
+
+impl<M: IdMapper + 'static> id_mapper_export::GuestRule for ExportedIdMapper<M> {
+    fn open(config: String) -> Result<id_mapper_export::Rule, types::Error> {
+        Ok(id_mapper_export::Rule::new(Self(M::open(&config)?)))
+    }
+
+    fn to_doc_ids(&self, keys: types::Column) -> Result<types::Column, types::Error> {
+        Ok(self.0.to_doc_ids(keys.into())?.into())
+    }
+
+    fn to_row_keys(&self, doc_ids: types::Column) -> Result<types::Column, types::Error> {
+        Ok(self.0.to_row_keys(doc_ids.into())?.into())
+    }
+}
+
+/// An embedder behind the component boundary.
+#[derive(Debug)]
+pub struct ExportedEmbedder<E>(E);
+
+impl<E: Embedder + 'static> embedder_export::Guest for ExportedEmbedder<E> {
+    type Model = Self;
+}
+
+impl<E: Embedder + 'static> embedder_export::GuestModel for ExportedEmbedder<E> {
+    fn open(config: String) -> Result<embedder_export::Model, types::Error> {
+        Ok(embedder_export::Model::new(Self(E::open(&config)?)))
+    }
+
+    fn dimensions(&self) -> u32 {
+        self.0.dimensions()
+    }
+
+    fn embed(&self, texts: types::Column) -> Result<Vec<f32>, types::Error> {
+        Ok(self.0.embed_column(texts.into())?)
     }
 }
 

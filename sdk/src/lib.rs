@@ -41,33 +41,43 @@
 #[cfg(test)]
 extern crate self as lakehouse_sdk;
 
+mod chunker;
 mod column;
 mod condition;
 mod config;
+mod embedder;
 mod error;
 mod export;
 mod format;
 #[cfg(target_family = "wasm")]
 mod guest;
+mod id_mapper;
+mod model_adapter;
 mod redactor;
 mod text;
 
+pub mod chat;
 pub mod log;
 pub mod schema;
+pub mod sse;
 pub mod testing;
 
+pub use chunker::{Chunker, Chunks, Spans};
 pub use column::{Bitmap, Column, Values, Varlen};
 pub use condition::{Condition, Context, Verdict};
 pub use config::{Config, ConfigError};
+pub use embedder::Embedder;
 pub use error::Error;
+pub use id_mapper::IdMapper;
 /// Reads a configuration from a JSON object and describes it as a JSON Schema.
 ///
 /// On a struct: each field is a key, its doc comment the description. A key is required unless the field is an `Option` or says
 /// `#[config(default = EXPR)]` (or `#[config(default)]` for `Default::default()`); unknown keys are refused by name.
 /// `#[config(skip)]` leaves a field out of the configuration and fills it with `Default::default()`, for what
-/// [`Redactor::prepare`] computes; `#[config(example = LITERAL)]` shows in the schema, where the host takes it to try a rule out.
+/// `prepare` of a rule computes; `#[config(example = LITERAL)]` shows in the schema, where the host takes it to try a rule out.
 /// On an enum without fields: one of the variants' names in kebab-case.
 pub use lakehouse_sdk_macros::Config;
+pub use model_adapter::{ChatStream, ModelAdapter};
 pub use redactor::Redactor;
 pub use text::{TextMut, TextOut};
 
@@ -88,5 +98,7 @@ pub mod __private {
     //! What the macros expand to; no part of the interface.
     pub use crate::config::{Fields, choose};
     #[cfg(target_family = "wasm")]
-    pub use crate::guest::{ExportedCondition, ExportedRedactor};
+    pub use crate::guest::{
+        ExportedChunker, ExportedCondition, ExportedEmbedder, ExportedIdMapper, ExportedModelAdapter, ExportedRedactor,
+    };
 }

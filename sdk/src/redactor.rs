@@ -37,21 +37,5 @@ pub trait Redactor: Config {
         Ok(text.into_column())
     }
 
-    /// Called once after the configuration was read, to check what types cannot say and to compute what is needed later.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`]; its message is shown to whoever bound the rule.
-    fn prepare(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// The rule for a configuration, as the host opens it.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`].
-    fn open(config: &str) -> Result<Self, Error> {
-        let mut rule: Self = config::parse(config)?;
-        rule.prepare()?;
-        Ok(rule)
-    }
+    config::opening!();
 }

@@ -28,10 +28,9 @@ pub enum Schema {
         description: &'static str,
         fields: &'static [Field],
     },
-    /// Either; what a component says that exports two kinds of rule.
+    /// One of several; what a component says that exports several kinds of rule.
     AnyOf {
-        first: &'static Schema,
-        second: &'static Schema,
+        schemas: &'static [&'static Schema],
     },
 }
 
@@ -46,6 +45,14 @@ pub struct Field {
     /// An example as JSON; empty when there is none.
     pub example: &'static str,
     pub schema: &'static Schema,
+}
+
+/// What a component says that exports rules with these configurations.
+pub const fn of_rules(schemas: &'static [&'static Schema]) -> Schema {
+    match schemas {
+        [only] => **only,
+        several => Schema::AnyOf { schemas: several },
+    }
 }
 
 /// The length of the JSON text of a schema.
@@ -198,11 +205,14 @@ impl<const N: usize> Writer<N> {
                 self.raw("\"type\":\"object\",\"additionalProperties\":");
                 self.schema(values);
             }
-            Schema::AnyOf { first, second } => {
+            Schema::AnyOf { schemas } => {
                 self.raw("\"anyOf\":[");
-                self.schema(first);
-                self.byte(b',');
-                self.schema(second);
+                let mut at = 0;
+                while at < schemas.len() {
+                    self.comma_unless(at == 0);
+                    self.schema(schemas[at]);
+                    at += 1;
+                }
                 self.byte(b']');
             }
             Schema::Object { title, description, fields } => {

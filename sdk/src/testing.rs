@@ -1,57 +1,22 @@
 //! Runs a rule natively, for its tests, and holds it to what the host will demand.
 //!
-//! **Invariant**: a rule that passes here answers the host with as many rows as it got, keeps nulls null, answers equal values
-//! equally whatever their neighbours, and knows its output type without a row.
+//! **Invariant**: a rule that passes here answers as the host demands of its kind, for these inputs: the right number of rows, nulls
+//! that stay null, sound spans, ids that map back, finite vectors, well-formed requests, and equal answers for equal inputs whatever
+//! their neighbours.
 
-use crate::{Column, Condition, Config, Context, Error, Redactor, Value, Values, Verdict, config};
+mod chunker;
+mod embedder;
+mod id_mapper;
+mod model_adapter;
+mod redactor;
 
-/// Redacts text values one column at a time and checks what the host would check.
-///
-/// # Errors
-/// The rule's own, or [`Error::Internal`] naming the promise that the rule broke.
-pub fn redact<'v, R: Redactor>(
-    rule: &R,
-    values: impl IntoIterator<Item = impl Into<Option<&'v str>>>,
-) -> Result<Vec<Option<String>>, Error> {
-    let input = Column::text(values)?;
-    let output = redact_column(rule, &input)?;
-    let text = output.into_text()?;
-    Ok(text.iter().map(|value| value.map(str::to_owned)).collect())
-}
+use crate::{Column, Condition, Config, Context, Error, Value, Values, Verdict, config};
 
-/// Redacts a column and checks what the host would check.
-///
-/// # Errors
-/// The rule's own, or [`Error::Internal`] naming the promise that the rule broke.
-pub fn redact_column<R: Redactor>(rule: &R, input: &Column) -> Result<Column, Error> {
-    let broken = |promise: &str| Error::Internal(format!("the rule broke a promise: {promise}"));
-    let output = rule.redact_column(input.clone())?;
-    let rows = input.rows();
-    if output.rows() != rows {
-        return Err(broken("as many rows out as in"));
-    }
-    if (0..rows).any(|row| input.is_null(row) && !output.is_null(row)) {
-        return Err(broken("a null stays null"));
-    }
-    let same_type = output.values.type_name() == input.values.type_name();
-    if !same_type && !matches!(output.values, Values::Text(_)) {
-        return Err(broken("the output has the type of the input or is text"));
-    }
-    if let Values::Text(varlen) = &output.values {
-        crate::TextMut::new(varlen.clone(), output.validity.clone()).map_err(|_| broken("text is UTF-8 under sound offsets"))?;
-    }
-    let nothing = rule.redact_column(slice(input, 0, 0))?;
-    if nothing.values.type_name() != output.values.type_name() || nothing.rows() != 0 {
-        return Err(broken("a column of no rows tells the type of the answer"));
-    }
-    for row in 0..rows {
-        let alone = rule.redact_column(slice(input, row, row + 1))?;
-        if alone.is_null(0) != output.is_null(row) || (!alone.is_null(0) && !same_value(&alone, 0, &output, row)) {
-            return Err(broken("equal values get equal answers, whatever their neighbours"));
-        }
-    }
-    Ok(output)
-}
+pub use chunker::chunk;
+pub use embedder::embed;
+pub use id_mapper::{doc_ids, row_keys};
+pub use model_adapter::{chat, embed_request, question, response, stream};
+pub use redactor::{redact, redact_column};
 
 /// Judges one context.
 ///
@@ -79,6 +44,10 @@ pub fn config_error<C: Config>(config: &str) -> String {
 /// When it is not JSON, which would be a bug of this crate.
 pub fn config_schema<C: Config>() -> Value {
     serde_json::from_str(&crate::schema::to_json(&C::SCHEMA)).expect("schemas render as JSON")
+}
+
+fn broken(promise: &str) -> Error {
+    Error::Internal(format!("the rule broke a promise: {promise}"))
 }
 
 fn slice(column: &Column, from: usize, to: usize) -> Column {

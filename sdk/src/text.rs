@@ -132,12 +132,23 @@ impl TextMut {
     /// # Errors
     /// [`Error::InvalidInput`] when the result is longer than 2 GiB.
     pub fn rewrite(&mut self, mut f: impl FnMut(&str, &mut TextOut<'_>)) -> Result<(), Error> {
+        self.try_rewrite(|value, out| {
+            f(value, out);
+            Ok(())
+        })
+    }
+
+    /// As [`TextMut::rewrite`], for what may refuse a value; then nothing is changed.
+    ///
+    /// # Errors
+    /// What `f` returns, with the row where it names none; [`Error::InvalidInput`] when the result is longer than 2 GiB.
+    pub fn try_rewrite(&mut self, mut f: impl FnMut(&str, &mut TextOut<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let mut out = String::with_capacity(self.data.len());
         let mut offsets = Vec::with_capacity(self.offsets.len());
         offsets.push(0);
         for row in 0..self.rows() {
             if let Some(value) = self.get(row) {
-                f(value, &mut TextOut(&mut out));
+                f(value, &mut TextOut(&mut out)).map_err(|error| error.in_row(row))?;
             }
             offsets.push(offset(out.len(), row)?);
         }

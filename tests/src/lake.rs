@@ -27,7 +27,17 @@ use crate::caller::Caller;
 /// The admin's key of every lake.
 pub(crate) const ADMIN_KEY: &str = "admin-key-of-the-trials-0123456789";
 /// What a distribution holds.
-const SHIPPED: [&str; 5] = ["redact-mask", "redact-hash", "redact-null", "redact-pii", "condition-required-fields"];
+const SHIPPED: [&str; 9] = [
+    "redact-mask",
+    "redact-hash",
+    "redact-null",
+    "redact-pii",
+    "condition-required-fields",
+    "chunk-text",
+    "id-prefix",
+    "embed-hash",
+    "model-openai",
+];
 
 /// A running server; asks as the admin.
 pub(crate) struct Lake {

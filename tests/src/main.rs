@@ -14,6 +14,7 @@ mod crash;
 mod hostile;
 mod ingest;
 mod journal;
+mod kinds;
 mod openapi;
 mod plugins;
 mod probes;

@@ -143,7 +143,7 @@ async fn what_is_no_component_is_refused_and_the_old_version_serves() {
     assert!(lake.is_alive());
     let shown = lake.get("/plugins/redact-mask").await.expect_ok();
     assert_eq!(shown["version"], "0.1.0", "{shown}");
-    assert_eq!(lake.names("/plugins", "plugins", "name").await.len(), 5);
+    assert_eq!(lake.names("/plugins", "plugins", "name").await.len(), 9);
 }
 
 #[tokio::test]

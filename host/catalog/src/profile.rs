@@ -127,11 +127,12 @@ impl Profile {
         }
     }
 
-    /// The profile's own rules, then those behind `null`, `hash` and `mask` unless it binds these names itself.
+    /// The profile's own rules, then `null`, `hash`, `mask`, `chunk`, `ids` and `embed`, bound to the shipped components, unless it
+    /// binds these names itself.
     pub fn effective_rules(&self) -> Vec<RuleBinding> {
         let is_free = |name: &RuleName| self.rules.iter().all(|rule| rule.name != *name);
-        let short_forms = RuleBinding::short_forms().into_iter().filter(|rule| is_free(&rule.name));
-        self.rules.iter().cloned().chain(short_forms).collect()
+        let defaults = RuleBinding::defaults().into_iter().filter(|rule| is_free(&rule.name));
+        self.rules.iter().cloned().chain(defaults).collect()
     }
 
     /// Whether requests under this profile may name the dataset or view.

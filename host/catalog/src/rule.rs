@@ -4,7 +4,7 @@ use lakehouse_types::{PluginName, RuleName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ComponentRef, DefinitionError, redaction::short_form, view::check_config};
+use crate::{ComponentRef, DefinitionError, view::check_config};
 
 /// Capabilities granted by one binding.
 const MAX_GRANTS: usize = 32;
@@ -32,13 +32,25 @@ pub struct RuleBinding {
 pub enum RuleKind {
     Redactor,
     Condition,
+    Chunker,
+    IdMapper,
+    Embedder,
+    ModelAdapter,
 }
 
 impl RuleKind {
+    /// Every kind, in the order in which a component's kinds are listed.
+    pub const ALL: [Self; 6] =
+        [Self::Redactor, Self::Condition, Self::Chunker, Self::IdMapper, Self::Embedder, Self::ModelAdapter];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Redactor => "redactor",
             Self::Condition => "condition",
+            Self::Chunker => "chunker",
+            Self::IdMapper => "id-mapper",
+            Self::Embedder => "embedder",
+            Self::ModelAdapter => "model-adapter",
         }
     }
 }
@@ -76,11 +88,20 @@ impl RuleBinding {
         Self { name, kind, component, config: empty(), limits: RuleLimits::default(), grants: Vec::new() }
     }
 
-    /// The rules behind the short forms `null`, `hash` and `mask`.
-    pub(crate) fn short_forms() -> [Self; 3] {
-        ["null", "hash", "mask"].map(|name| {
-            let plugin = PluginName::new(format!("redact-{name}")).expect("the shipped names are slugs");
-            Self::new(short_form(name), RuleKind::Redactor, plugin)
+    /// The rules that every profile has unless it binds their names itself: those behind the short forms `null`, `hash` and
+    /// `mask`, and those that make text searchable: `chunk`, `ids`, `embed`.
+    pub(crate) fn defaults() -> [Self; 6] {
+        [
+            ("null", RuleKind::Redactor, "redact-null"),
+            ("hash", RuleKind::Redactor, "redact-hash"),
+            ("mask", RuleKind::Redactor, "redact-mask"),
+            ("chunk", RuleKind::Chunker, "chunk-text"),
+            ("ids", RuleKind::IdMapper, "id-prefix"),
+            ("embed", RuleKind::Embedder, "embed-hash"),
+        ]
+        .map(|(name, kind, plugin)| {
+            let name = RuleName::new(name).expect("the default names are slugs");
+            Self::new(name, kind, PluginName::new(plugin).expect("the shipped names are slugs"))
         })
     }
 

@@ -58,7 +58,7 @@ impl CatalogSnapshot {
         self.profiles_binding(name.as_str()).collect()
     }
 
-    /// Which rules of which profiles run this plugin, the short forms included.
+    /// Which rules of which profiles run this plugin, the default rules included.
     pub fn users_of_plugin(&self, plugin: &PluginName) -> Vec<(ProfileId, RuleName)> {
         let mut users = Vec::new();
         for (id, profile) in &self.profiles {

@@ -180,7 +180,10 @@ Examples:
   lakehouse plugin push redact-mask.wasm              the file's name is the component's, or say --name
   lakehouse plugin rollback redact-mask               back to the version before
   lakehouse plugin dry-run redact-mask --config '{\"keep_prefix\":3,\"keep_suffix\":2}' CAND-000001
-  lakehouse plugin dry-run redact-null --json 42 true null";
+  lakehouse plugin dry-run redact-null --json 42 true null
+  lakehouse plugin dry-run chunk-text --config '{\"chunk_size\":200,\"overlap\":20}' \"$(cat resume.txt)\"
+  lakehouse plugin dry-run id-prefix --config '{\"prefix\":\"W-\"}' --doc-ids W-7
+  lakehouse plugin dry-run model-openai '{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = PLUGIN)]
@@ -217,12 +220,15 @@ pub(crate) enum Plugin {
 #[derive(Debug, Args)]
 pub(crate) struct DryRun {
     pub(crate) name: String,
-    /// Sample values: texts for a redactor (with --json, JSON where it parses), JSON objects for a condition; without any, a line of
-    /// stdin each
+    /// What to try: values, documents, keys or texts (for values and keys with --json, JSON where it parses), JSON objects for a
+    /// condition; for a model adapter a chat request and perhaps a response, both JSON; without any, a line of stdin each
     pub(crate) values: Vec<String>,
-    /// redactor or condition
-    #[arg(long, default_value = "redactor")]
-    pub(crate) kind: String,
+    /// redactor, condition, chunker, id-mapper, embedder or model-adapter; without it, what the component is
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// For an id mapper: the values are document ids, to be mapped back
+    #[arg(long)]
+    pub(crate) doc_ids: bool,
     /// The rule's configuration, a JSON object
     #[arg(long, default_value = "{}", value_name = "JSON")]
     pub(crate) config: String,

@@ -49,8 +49,9 @@ pub use lakehouse_catalog::{
 pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError};
 pub use lakehouse_journal::{Event, EventKind, Filter as EventFilter, Outcome as EventOutcome, Page as EventPage};
 pub use lakehouse_plugins::{
-    Check as PluginCheck, Compiler, DryRun, DryRunInput, DryRunReport, FolderFailure, Origin as PluginOrigin, PluginStats,
-    PluginSummary, PushReport, PushState, VersionDetails,
+    ChatRequest, Check as PluginCheck, Compiler, DryRun, DryRunInput, DryRunReport, EmbedRequest, FolderFailure, Header,
+    HttpResponse, Message, Origin as PluginOrigin, PluginStats, PluginSummary, PushReport, PushState, Role as ChatRole,
+    VersionDetails,
 };
 pub use lakehouse_query::{QueryError, QueryRequest, format};
 pub use lakehouse_settings::Settings;

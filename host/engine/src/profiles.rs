@@ -124,12 +124,12 @@ impl Engine {
 /// Opens the rule once with its configuration.
 async fn try_rule(bindings: &Bindings, rule: &RuleBinding) -> Result<(), EngineError> {
     match rule.kind {
-        RuleKind::Redactor => {
-            bindings.redactor(&rule.name, None).await?;
-        }
-        RuleKind::Condition => {
-            bindings.condition(&rule.name, None).await?;
-        }
+        RuleKind::Redactor => drop(bindings.redactor(&rule.name, None).await?),
+        RuleKind::Condition => drop(bindings.condition(&rule.name, None).await?),
+        RuleKind::Chunker => drop(bindings.chunker(&rule.name, None).await?),
+        RuleKind::IdMapper => drop(bindings.id_mapper(&rule.name, None).await?),
+        RuleKind::Embedder => drop(bindings.embedder(&rule.name, None).await?),
+        RuleKind::ModelAdapter => drop(bindings.model_adapter(&rule.name, None).await?),
     }
     Ok(())
 }

@@ -81,15 +81,15 @@ impl Column {
         self.bytes_of(0..self.len())
     }
 
-    /// Consecutive rows in parts of at most `most` bytes; a row that is larger is a part of its own.
-    pub(crate) fn parts(&self, most: usize) -> impl Iterator<Item = Self> {
+    /// Consecutive rows in parts of at most `most_bytes` and `most_rows`; a row that is larger is a part of its own.
+    pub(crate) fn parts(&self, most_bytes: usize, most_rows: usize) -> impl Iterator<Item = Self> {
         let mut begin = 0;
         std::iter::from_fn(move || {
             if begin == self.len() {
                 return None;
             }
             let mut end = begin + 1;
-            while end < self.len() && self.bytes_of(begin..end + 1) <= most {
+            while end < self.len() && end - begin < most_rows && self.bytes_of(begin..end + 1) <= most_bytes {
                 end += 1;
             }
             let part = Self::laid_out(self.array.slice(begin, end - begin));
@@ -113,6 +113,11 @@ impl Column {
 
     pub(crate) fn data_type(&self) -> &DataType {
         self.array.data_type()
+    }
+
+    /// The values as they are handed over.
+    pub(crate) fn array(&self) -> &ArrayRef {
+        &self.array
     }
 
     pub(crate) fn nulls(&self) -> Option<&NullBuffer> {

@@ -2,15 +2,14 @@
 //!
 //! **Invariant**: one verdict for each context, or none at all.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use serde_json::Value;
-use wasmtime::component::ResourceAny;
 
 use crate::{
     GuestMessage, PluginError,
-    error::{Crash, Lie, VersionedName},
-    instance::Instance,
+    error::{Lie, VersionedName},
+    opened::Opened,
     rule::Rule,
     wit::{
         exports::lakehouse::plugin::condition::{Guest, Verdict as Answer},
@@ -30,7 +29,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Condition {
     rule: Rule,
-    opened: Option<Opened>,
+    opened: Option<Opened<Guest>>,
 }
 
 impl Condition {
@@ -60,7 +59,7 @@ impl Condition {
                     Some(opened) => opened,
                     None => Opened::open(&rule).await?,
                 };
-                let verdicts = opened.call(&rule, &contexts).await?;
+                let verdicts = opened.evaluate(&rule, &contexts).await?;
                 Ok((verdicts, opened))
             })
             .await?;
@@ -90,56 +89,22 @@ impl Contexts {
     }
 }
 
-/// An instance that has accepted its configuration.
-pub(crate) struct Opened {
-    pub(crate) instance: Instance,
-    guest: Guest,
-    resource: ResourceAny,
-}
-
-impl std::fmt::Debug for Opened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opened").field("plugin", &self.instance.plugin).finish_non_exhaustive()
-    }
-}
-
-impl Opened {
-    pub(crate) async fn open(rule: &Rule) -> Result<Self, PluginError> {
-        let opened = Self::try_open(rule).await;
-        if let Err(error) = &opened {
-            rule.version.counters.failed(error);
-        }
-        opened
-    }
-
-    async fn try_open(rule: &Rule) -> Result<Self, PluginError> {
-        let shape = || PluginError::Crashed { plugin: rule.plugin(), crash: Crash::Shape("condition") };
-        let id = Arc::clone(&rule.version.id);
-        let (mut instance, exports) = rule.runtime.instantiate(&rule.loaded, id, rule.options.clone()).await?;
-        let indices = rule.loaded.condition.as_ref().ok_or_else(shape)?;
-        let guest = indices.load(&mut instance.store, &exports).map_err(|_| shape())?;
-        let watch = instance.begin();
-        let answer = watch.over(guest.rule().call_open(&mut instance.store, &rule.config)).await;
-        let resource = instance.end(answer)?.map_err(|said| rule.explain(said, "this configuration"))?;
-        Ok(Self { instance, guest, resource })
-    }
-
-    pub(crate) async fn call(&mut self, rule: &Rule, contexts: &Contexts) -> Result<Vec<Verdict>, PluginError> {
+impl Opened<Guest> {
+    pub(crate) async fn evaluate(&mut self, rule: &Rule, contexts: &Contexts) -> Result<Vec<Verdict>, PluginError> {
         let begun = Instant::now();
-        let answer = self.try_call(rule, contexts).await;
-        rule.version.counters.count(contexts.len(), begun.elapsed(), self.instance.memory_bytes(), &answer);
+        let answer = self.try_evaluate(rule, contexts).await;
+        self.count(rule, contexts.len(), begun, &answer);
         answer
     }
 
-    async fn try_call(&mut self, rule: &Rule, contexts: &Contexts) -> Result<Vec<Verdict>, PluginError> {
+    async fn try_evaluate(&mut self, rule: &Rule, contexts: &Contexts) -> Result<Vec<Verdict>, PluginError> {
         let Self { instance, guest, resource } = self;
         let watch = instance.begin();
         let param = VarlenParam { offsets: &contexts.offsets, data: &contexts.data };
         let call = watch.over(guest.rule().call_evaluate(&mut instance.store, *resource, param)).await;
         let answers = instance.end(call)?.map_err(|said| rule.explain_call(said, "these contexts"))?;
         if answers.len() != contexts.len() {
-            let lie = Lie::RowCount { expected: contexts.len(), got: answers.len() };
-            return Err(PluginError::Lied { plugin: rule.plugin(), lie });
+            return Err(rule.lied(Lie::RowCount { expected: contexts.len(), got: answers.len() }));
         }
         Ok(answers
             .into_iter()

@@ -45,6 +45,50 @@ pub enum Lie {
     TypeChanged { promised: String, got: String },
     #[error("a boolean that is neither 0 nor 1")]
     Boolean,
+    #[error("a null where the input was a value")]
+    ValueToNull,
+
+    #[error("lists of spans that differ in length: {rows} rows, {starts} starts, {ends} ends")]
+    SpanLists { rows: usize, starts: usize, ends: usize },
+    #[error("a span of a document beyond the {documents} that were given")]
+    SpanRow { documents: usize },
+    #[error("a span of a null document")]
+    SpanOfNull,
+    #[error("a span that ends before it starts")]
+    SpanBackwards,
+    #[error("a span outside its document")]
+    SpanOutside,
+    #[error("a span that cuts a character")]
+    SpanInsideCharacter,
+    #[error("spans that are not in order, or a span twice")]
+    SpanOrder,
+    #[error("more than {limit} spans of one document")]
+    SpanCount { limit: usize },
+
+    #[error("document ids that do not lead back to their row keys")]
+    NotInvertible,
+
+    #[error("a dimension of {got}; 1 to {limit} are allowed")]
+    Dimensions { got: u32, limit: u32 },
+    #[error("a dimension of {got} after it had declared {promised}")]
+    DimensionsChanged { promised: u32, got: u32 },
+    #[error("{got} numbers for {expected}")]
+    VectorLength { expected: usize, got: usize },
+    #[error("a vector with a number that is not finite")]
+    NotFinite,
+
+    #[error("a request whose path does not stay below the provider's address")]
+    RequestPath,
+    #[error("a request with a malformed header")]
+    RequestHeader,
+    #[error("a request with a header that is the host's to set")]
+    RequestOwnHeader,
+    #[error("a request with more than {limit} headers")]
+    RequestHeaders { limit: usize },
+    #[error("a request with a body where none is sent")]
+    RequestBody,
+    #[error("a request with a body of more than {limit} bytes")]
+    RequestBodySize { limit: usize },
 }
 
 /// How a call ended without an answer.
@@ -137,6 +181,8 @@ pub enum PluginError {
     InputTooLarge { bytes: usize },
     #[error("a column of type {0} cannot be handed to a rule")]
     InputType(String),
+    #[error("a null has no embedding")]
+    NullText,
     #[error("component {digest} is damaged in the store")]
     Damaged { digest: String },
     #[error("{what}")]
@@ -226,7 +272,7 @@ impl Fault for PluginError {
             Self::InvalidDryRun(_) => Code::InvalidBody,
             Self::Busy { .. } => Code::Busy,
             Self::InputTooLarge { .. } => Code::ResultTooLarge,
-            Self::InputType(_) => Code::InvalidDefinition,
+            Self::InputType(_) | Self::NullText => Code::InvalidDefinition,
             Self::Damaged { .. } => Code::Corrupt,
             Self::Host { .. } => Code::Internal,
             Self::Storage(error) => error.code(),

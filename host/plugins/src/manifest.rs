@@ -25,9 +25,6 @@ const MAX_MODULES: u32 = 64;
 const MAX_NAMES: usize = 256;
 const MAX_DEPTH: usize = 16;
 
-/// Kinds that are named in `wit/` but not dispatched yet.
-const LATER_KINDS: &[&str] = &["chunker", "id-mapper", "model-adapter", "embedder"];
-
 /// A component's own description.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Manifest {
@@ -212,17 +209,11 @@ fn kinds(exports: &[String]) -> Result<Vec<RuleKind>, Check> {
     for export in exports {
         let Some(interface) = export.strip_prefix("lakehouse:plugin/") else { continue };
         let (name, version) = interface.split_once('@').unwrap_or((interface, ""));
-        let kind = match name {
-            "redactor" => RuleKind::Redactor,
-            "condition" => RuleKind::Condition,
-            "types" => continue,
-            later if LATER_KINDS.contains(&later) => {
-                return Err(Check::failed(
-                    "exports",
-                    format!("exports `{export}`: {later} components are not supported by this server yet"),
-                ));
-            }
-            _ => return Err(Check::failed("exports", format!("exports `{export}`, which is no interface of this server"))),
+        if name == "types" {
+            continue;
+        }
+        let Some(kind) = RuleKind::ALL.into_iter().find(|kind| kind.as_str() == name) else {
+            return Err(Check::failed("exports", format!("exports `{export}`, which is no interface of this server")));
         };
         if !version.starts_with("0.1.") {
             return Err(Check::failed("exports", format!("exports `{export}`; this server speaks lakehouse:plugin@0.1")));
@@ -230,7 +221,8 @@ fn kinds(exports: &[String]) -> Result<Vec<RuleKind>, Check> {
         kinds.push(kind);
     }
     if kinds.is_empty() {
-        return Err(Check::failed("exports", "exports neither lakehouse:plugin/redactor nor lakehouse:plugin/condition"));
+        let known: Vec<_> = RuleKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        return Err(Check::failed("exports", format!("exports no lakehouse:plugin interface of {}", known.join(", "))));
     }
     kinds.sort_unstable();
     kinds.dedup();

@@ -5,11 +5,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use lakehouse_catalog::{RuleBinding, RuleKind};
-use lakehouse_types::RuleName;
+use lakehouse_types::{Digest, RuleName};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
-use crate::{Condition, Limits, MemoryMeter, PluginError, RedactorRule, Snapshot, log::GuestLog, rule::Rule, runtime::Options};
+use crate::{
+    Chunker, Condition, Embedder, IdMapper, Limits, MemoryMeter, ModelAdapter, PluginError, RedactorRule, Snapshot,
+    error::VersionedName, log::GuestLog, rule::Rule, runtime::Options,
+};
 
 /// Resolves rule names for one request. Its rules are opened once and never shared with another request.
 pub struct Bindings {
@@ -17,6 +20,16 @@ pub struct Bindings {
     rules: HashMap<RuleName, RuleBinding>,
     meter: Option<Arc<dyn MemoryMeter>>,
     redactors: Mutex<HashMap<(RuleName, String), Arc<RedactorRule>>>,
+}
+
+/// What a rule name means to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedRule {
+    pub plugin: VersionedName,
+    /// The component's content.
+    pub digest: Digest,
+    /// The JSON object that the component is opened with.
+    pub config: String,
 }
 
 impl Bindings {
@@ -64,16 +77,62 @@ impl Bindings {
     /// # Errors
     /// As [`Self::redactor`].
     pub async fn condition(&self, rule: &RuleName, overlay: Option<&Value>) -> Result<Condition, PluginError> {
-        let binding = self.binding(rule, RuleKind::Condition)?;
-        let config = overlaid(binding, overlay)?;
-        Condition::open(self.rule(binding, &config).await?).await
+        Condition::open(self.opening(rule, RuleKind::Condition, overlay).await?).await
+    }
+
+    /// The chunker bound to `rule`, on an instance of its own.
+    ///
+    /// # Errors
+    /// As [`Self::redactor`].
+    pub async fn chunker(&self, rule: &RuleName, overlay: Option<&Value>) -> Result<Chunker, PluginError> {
+        Chunker::open(self.opening(rule, RuleKind::Chunker, overlay).await?).await
+    }
+
+    /// The id mapper bound to `rule`, on an instance of its own.
+    ///
+    /// # Errors
+    /// As [`Self::redactor`].
+    pub async fn id_mapper(&self, rule: &RuleName, overlay: Option<&Value>) -> Result<IdMapper, PluginError> {
+        IdMapper::open(self.opening(rule, RuleKind::IdMapper, overlay).await?).await
+    }
+
+    /// The embedder bound to `rule`, on an instance of its own.
+    ///
+    /// # Errors
+    /// As [`Self::redactor`].
+    pub async fn embedder(&self, rule: &RuleName, overlay: Option<&Value>) -> Result<Embedder, PluginError> {
+        Embedder::open(self.opening(rule, RuleKind::Embedder, overlay).await?).await
+    }
+
+    /// The model adapter bound to `rule`, on an instance of its own.
+    ///
+    /// # Errors
+    /// As [`Self::redactor`].
+    pub async fn model_adapter(&self, rule: &RuleName, overlay: Option<&Value>) -> Result<ModelAdapter, PluginError> {
+        ModelAdapter::open(self.opening(rule, RuleKind::ModelAdapter, overlay).await?).await
+    }
+
+    /// What stands behind `rule`, without running it: whoever keeps what a rule made can tell whether it would make it again.
+    ///
+    /// # Errors
+    /// As [`Self::redactor`], except for what `open` fails with.
+    pub fn resolved(&self, rule: &RuleName, kind: RuleKind, overlay: Option<&Value>) -> Result<ResolvedRule, PluginError> {
+        let binding = self.binding(rule, kind)?;
+        let version = self.snapshot.resolve(binding)?;
+        let (plugin, digest) = ((*version.id).clone(), version.digest().clone());
+        Ok(ResolvedRule { plugin, digest, config: overlaid(binding, overlay)? })
+    }
+
+    async fn opening(&self, rule: &RuleName, kind: RuleKind, overlay: Option<&Value>) -> Result<Rule, PluginError> {
+        let binding = self.binding(rule, kind)?;
+        self.rule(binding, &overlaid(binding, overlay)?).await
     }
 
     fn binding(&self, rule: &RuleName, kind: RuleKind) -> Result<&RuleBinding, PluginError> {
         let unresolved = |why: String| PluginError::Unresolved { rule: rule.clone(), why };
         let binding = self.rules.get(rule).ok_or_else(|| unresolved("the profile binds no rule of this name".to_owned()))?;
         if binding.kind != kind {
-            return Err(unresolved(format!("the profile binds it as a {}, not as a {kind}", binding.kind)));
+            return Err(unresolved(format!("the profile binds it as `{}`, not as `{kind}`", binding.kind)));
         }
         Ok(binding)
     }

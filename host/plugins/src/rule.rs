@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use crate::{
     GuestMessage, PluginError,
-    error::VersionedName,
+    error::{Lie, VersionedName},
     runtime::{Loaded, Options, Runtime},
     version::Version,
     wit::lakehouse::plugin::types::Error as Said,
 };
+
+/// The part of a guest's memory that one call's values may take: it also holds its program, a copy or two, and the answer.
+const CALL_SHARE: u64 = 8;
 
 /// Everything that opening an instance needs. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +33,27 @@ impl std::fmt::Debug for Rule {
 impl Rule {
     pub(crate) fn plugin(&self) -> VersionedName {
         (*self.version.id).clone()
+    }
+
+    /// The most bytes of values that are handed over in one call.
+    pub(crate) fn call_bytes(&self) -> usize {
+        usize::try_from(self.options.limits.memory_bytes / CALL_SHARE).unwrap_or(usize::MAX)
+    }
+
+    /// A lie of this component's.
+    pub(crate) fn lied(&self, lie: Lie) -> PluginError {
+        PluginError::Lied { plugin: self.plugin(), lie }
+    }
+
+    /// Takes an answer's payload into account, `answered` so far: of one question, however many calls it takes.
+    pub(crate) fn check_output(&self, answered: u64) -> Result<(), PluginError> {
+        if answered <= self.options.limits.output_bytes { Ok(()) } else { Err(self.too_much_output()) }
+    }
+
+    pub(crate) fn too_much_output(&self) -> PluginError {
+        let error = PluginError::OutputExceeded { plugin: self.plugin(), limit_bytes: self.options.limits.output_bytes };
+        self.version.counters.failed(&error);
+        error
     }
 
     /// What a component's own error means. `doing` names what it was asked for.

@@ -22,7 +22,7 @@ use crate::{
     log::GuestLog,
     machine::Machine,
     sandbox::{State, linker},
-    wit::exports::lakehouse::plugin::{condition, redactor},
+    wit::exports::lakehouse::plugin::{chunker, condition, embedder, id_mapper, model_adapter, redactor},
 };
 
 /// Places kept aside for self-tests, so that a busy server still takes a new version.
@@ -86,9 +86,15 @@ impl Runtime {
         )]
         let component = unsafe { Component::deserialize(self.machine.engine(), artifact)? };
         let pre = self.linker.instantiate_pre(&component)?;
-        let redactor = redactor::GuestIndices::new(&pre).ok();
-        let condition = condition::GuestIndices::new(&pre).ok();
-        Ok(Loaded { pre, redactor, condition })
+        Ok(Loaded {
+            redactor: redactor::GuestIndices::new(&pre).ok(),
+            condition: condition::GuestIndices::new(&pre).ok(),
+            chunker: chunker::GuestIndices::new(&pre).ok(),
+            id_mapper: id_mapper::GuestIndices::new(&pre).ok(),
+            embedder: embedder::GuestIndices::new(&pre).ok(),
+            model_adapter: model_adapter::GuestIndices::new(&pre).ok(),
+            pre,
+        })
     }
 
     /// Starts an instance as soon as there is a place for it.
@@ -192,9 +198,13 @@ impl Options {
     }
 }
 
-/// A component, linked.
+/// A component, linked; where the functions of each kind are that it exports.
 pub(crate) struct Loaded {
     pre: InstancePre<State>,
     pub(crate) redactor: Option<redactor::GuestIndices>,
     pub(crate) condition: Option<condition::GuestIndices>,
+    pub(crate) chunker: Option<chunker::GuestIndices>,
+    pub(crate) id_mapper: Option<id_mapper::GuestIndices>,
+    pub(crate) embedder: Option<embedder::GuestIndices>,
+    pub(crate) model_adapter: Option<model_adapter::GuestIndices>,
 }

@@ -9,15 +9,16 @@ use lakehouse_catalog::RuleKind;
 use serde_json::{Map, Value};
 
 use crate::{
-    Limits, PluginError,
+    ChatRequest, Limits, Message, PluginError, Role,
     column::{Column, empty},
-    condition::{self, Contexts},
+    condition::Contexts,
     error::Check,
     log::GuestLog,
-    redactor,
+    opened::Opened,
     rule::Rule,
     runtime::{Options, Place, Runtime},
     version::Version,
+    wit::exports::lakehouse::plugin::{chunker, condition, embedder, id_mapper, model_adapter, redactor},
 };
 
 /// A start function or an empty call that takes longer is refused.
@@ -64,10 +65,7 @@ async fn check_kind(
             options: options.clone(),
         };
         let calling = rule.clone();
-        let called = match kind {
-            RuleKind::Redactor => rule.on_cpu(async move { empty_redaction(&calling).await }).await,
-            RuleKind::Condition => rule.on_cpu(async move { empty_evaluation(&calling).await }).await,
-        };
+        let called = rule.on_cpu(async move { try_out(&calling, kind).await }).await;
         match called {
             Ok(detail) => {
                 checks.push(Check::passed(kind.as_str(), detail));
@@ -85,14 +83,30 @@ async fn check_kind(
 /// Opens the rule and asks it nothing.
 pub(crate) async fn open(rule: &Rule, kind: RuleKind) -> Result<(), PluginError> {
     match kind {
-        RuleKind::Redactor => redactor::Opened::open(rule).await.map(drop),
-        RuleKind::Condition => condition::Opened::open(rule).await.map(drop),
+        RuleKind::Redactor => Opened::<redactor::Guest>::open(rule).await.map(drop),
+        RuleKind::Condition => Opened::<condition::Guest>::open(rule).await.map(drop),
+        RuleKind::Chunker => Opened::<chunker::Guest>::open(rule).await.map(drop),
+        RuleKind::IdMapper => Opened::<id_mapper::Guest>::open(rule).await.map(drop),
+        RuleKind::Embedder => Opened::<embedder::Guest>::open(rule).await.map(drop),
+        RuleKind::ModelAdapter => Opened::<model_adapter::Guest>::open(rule).await.map(drop),
+    }
+}
+
+/// Opens the rule and asks as little of it as can be asked.
+async fn try_out(rule: &Rule, kind: RuleKind) -> Result<String, PluginError> {
+    match kind {
+        RuleKind::Redactor => empty_redaction(rule).await,
+        RuleKind::Condition => empty_evaluation(rule).await,
+        RuleKind::Chunker => no_chunks(rule).await,
+        RuleKind::IdMapper => no_ids(rule).await,
+        RuleKind::Embedder => no_vectors(rule).await,
+        RuleKind::ModelAdapter => one_request(rule).await,
     }
 }
 
 async fn empty_redaction(rule: &Rule) -> Result<String, PluginError> {
-    let mut opened = redactor::Opened::open(rule).await?;
-    match opened.call(rule, &Column::of(&empty(&DataType::Utf8))?).await {
+    let mut opened = Opened::<redactor::Guest>::open(rule).await?;
+    match opened.redact(rule, &no_texts()?).await {
         Ok(_) => Ok("instantiated, opened, answered a column of no rows".to_owned()),
         Err(PluginError::Unsupported { .. }) => Ok("instantiated, opened, does not take text".to_owned()),
         Err(error) => Err(error),
@@ -100,9 +114,61 @@ async fn empty_redaction(rule: &Rule) -> Result<String, PluginError> {
 }
 
 async fn empty_evaluation(rule: &Rule) -> Result<String, PluginError> {
-    let mut opened = condition::Opened::open(rule).await?;
-    opened.call(rule, &Contexts::of(&[])?).await?;
+    let mut opened = Opened::<condition::Guest>::open(rule).await?;
+    opened.evaluate(rule, &Contexts::of(&[])?).await?;
     Ok("instantiated, opened, answered no contexts".to_owned())
+}
+
+async fn no_chunks(rule: &Rule) -> Result<String, PluginError> {
+    let mut opened = Opened::<chunker::Guest>::open(rule).await?;
+    opened.chunk(rule, &no_texts()?).await?;
+    Ok("instantiated, opened, cut no documents".to_owned())
+}
+
+async fn no_ids(rule: &Rule) -> Result<String, PluginError> {
+    let mut opened = Opened::<id_mapper::Guest>::open(rule).await?;
+    match opened.doc_ids(rule, &no_texts()?).await {
+        Ok(_) => Ok("instantiated, opened, mapped no keys and back".to_owned()),
+        Err(PluginError::Unsupported { .. }) => Ok("instantiated, opened, does not take text".to_owned()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn no_vectors(rule: &Rule) -> Result<String, PluginError> {
+    let mut opened = Opened::<embedder::Guest>::open(rule).await?;
+    let dimensions = opened.dimensions(rule).await?;
+    opened.embed(rule, &no_texts()?, dimensions).await?;
+    Ok(format!("instantiated, opened, embedded no texts in {dimensions} dimensions"))
+}
+
+/// An adapter has no empty call: a request costs nothing as long as nobody sends it.
+async fn one_request(rule: &Rule) -> Result<String, PluginError> {
+    let mut opened = Opened::<model_adapter::Guest>::open(rule).await?;
+    let can = opened.capabilities(rule).await?;
+    if !can.chat {
+        return Ok("instantiated, opened, does not chat".to_owned());
+    }
+    let hello = Message { role: Role::User, text: "hello".to_owned(), name: None };
+    let request = ChatRequest {
+        model: "model".to_owned(),
+        messages: vec![hello],
+        temperature: None,
+        max_tokens: None,
+        stop: Vec::new(),
+        stream: false,
+        think: None,
+    };
+    match opened.chat(rule, request).await {
+        Ok(_) => Ok("instantiated, opened, made a well-formed request".to_owned()),
+        Err(PluginError::RefusedInput { .. } | PluginError::Unsupported { .. }) => {
+            Ok("instantiated, opened, takes other requests than a plain one".to_owned())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn no_texts() -> Result<Column, PluginError> {
+    Column::of(&empty(&DataType::Utf8))
 }
 
 /// Configurations to try: an empty one, then one with every default and the smallest of everything required.

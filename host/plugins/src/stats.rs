@@ -31,7 +31,7 @@ pub(crate) struct Counters {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PluginStats {
     pub calls: u64,
-    /// Values or contexts handed over.
+    /// Values, contexts, documents, ids, texts or requests handed over.
     pub rows: u64,
     /// Timeouts included.
     pub errors: u64,

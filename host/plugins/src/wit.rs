@@ -18,6 +18,10 @@ wasmtime::component::bindgen!({
             import lakehouse:plugin/log@0.1.0;
             export lakehouse:plugin/redactor@0.1.0;
             export lakehouse:plugin/condition@0.1.0;
+            export lakehouse:plugin/chunker@0.1.0;
+            export lakehouse:plugin/id-mapper@0.1.0;
+            export lakehouse:plugin/embedder@0.1.0;
+            export lakehouse:plugin/model-adapter@0.1.0;
         }
     ",
     path: "../../wit",

@@ -42,6 +42,15 @@ pub(crate) fn run(evil: &Evil, first_value: &str) -> Result<(), types::Error> {
     Ok(())
 }
 
+/// What a call does first: nothing and false unless it is triggered, then the attack, and true if it is still to lie.
+pub(crate) fn begin(evil: &Evil, data: &[u8], rows: usize) -> Result<bool, types::Error> {
+    if !evil.is_triggered_by(data, rows) {
+        return Ok(false);
+    }
+    run(evil, &String::from_utf8_lossy(data))?;
+    Ok(true)
+}
+
 /// Before anything is known but the configuration.
 pub(crate) fn at_open(evil: &Evil) -> Result<(), types::Error> {
     match evil.attack {

@@ -21,17 +21,27 @@ pub(crate) struct Evil {
     pub(crate) spin_millions: u32,
 }
 
-/// Attacks of both kinds unless one is named.
+/// Attacks of every kind unless some are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Config)]
 pub(crate) enum Attack {
     /// Honest.
     None,
-    /// Never returns from `redact` or `evaluate`.
+    /// Never returns from the function that the host asks for answers.
     Loop,
     /// Never returns from `open`; the trigger is not looked at.
     LoopInOpen,
-    /// Never returns from the resource's destructor, if it was triggered before.
+    /// Never returns from the resource's destructor, if it was triggered before (redactor, condition).
     LoopInDrop,
+    /// Never returns from `to-row-keys` (id mapper).
+    LoopInRowKeys,
+    /// Never returns from `dimensions`; the trigger is not looked at (embedder).
+    LoopInDimensions,
+    /// Never returns from `capabilities`; the trigger is not looked at (model adapter).
+    LoopInCapabilities,
+    /// Never returns from `open-stream`; the trigger is not looked at (model adapter).
+    LoopInOpenStream,
+    /// Never returns from `finish`; the trigger is not looked at (model adapter).
+    LoopInFinish,
     /// Sleeps for an hour in a host call, where no instruction is executed.
     Sleep,
     /// Spins for a while, then answers honestly: a long call, and no crime.
@@ -52,15 +62,15 @@ pub(crate) enum Attack {
     Panic,
     /// Leaves the process by way of WASI.
     Exit,
-    /// Makes resource handles for ever.
+    /// Makes resource handles for ever (redactor, condition).
     Handles,
-    /// One row less than asked for.
+    /// One row, id or vector less than asked for.
     ShortRows,
-    /// One row more than asked for.
+    /// One row, id or vector more than asked for.
     LongRows,
     /// No row at all, and not even a first offset (redactor); none (condition).
     NoRows,
-    /// Bytes that are no UTF-8 (redactor: in a value; condition: in a reason).
+    /// Bytes that are no UTF-8 (redactor: in a value; condition: in a reason; id mapper: in an id; model adapter: in an answer).
     BadUtf8,
     /// A value that ends inside a character, the next begins there (redactor).
     SplitCharacter,
@@ -72,20 +82,22 @@ pub(crate) enum Attack {
     BadOffsetsNegative,
     /// A first offset that is not 0 (redactor).
     BadOffsetsStart,
-    /// Every null becomes a value (redactor).
+    /// Every null becomes a value (redactor, id mapper).
     NullToValue,
+    /// Every value becomes a null (id mapper).
+    ValueToNull,
     /// A validity bitmap that is too short (redactor).
     ShortValidity,
-    /// Answers in a type that is neither the input's nor text (redactor).
+    /// Answers in a type that is neither the input's nor text (redactor, id mapper).
     WrongType,
     /// Booleans that are neither 0 nor 1 (redactor; the answer has the type of the input only if that is boolean).
     BadBoolean,
-    /// An answer of `size_mib` (redactor: one value; condition: one reason).
+    /// An answer of `size_mib` (redactor: one value; condition: one reason; model adapter: one text).
     HugeOutput,
     /// Answers every value that holds the trigger with `size_mib` of text: little for one value, and much for a value that stands
     /// in many rows (redactor).
     LongAnswers,
-    /// A list whose length goes far beyond the memory.
+    /// A list whose length goes far beyond the memory (redactor, condition, chunker, embedder).
     WildPointer,
     /// Many answers that share one buffer of `size_mib`, so that lifting them needs far more than the memory (condition).
     AliasedOutput,
@@ -101,10 +113,57 @@ pub(crate) enum Attack {
     LogHuge,
     /// Writes 20,000 lines of 1 KiB to standard error, then answers honestly.
     StderrFlood,
-    /// Answers with every value that it has seen since it was instantiated (redactor: in each row; condition: as the reason).
+    /// Answers with every value that it has seen since it was instantiated (redactor: in each row; condition: as the reason;
+    /// embedder: their length; model adapter: as the answer).
     RememberState,
     /// An answer that depends on how often it was asked (redactor).
     Nondeterministic,
+    /// A span that ends one byte behind its document (chunker).
+    SpanOutside,
+    /// A span that ends at 4 GiB (chunker).
+    SpanOverlong,
+    /// A span that ends inside the first character of more than one byte (chunker).
+    SpanInsideCharacter,
+    /// A span that ends before it starts (chunker).
+    SpanBackwards,
+    /// Spans in the reverse order (chunker).
+    SpanDisorder,
+    /// Each span twice (chunker).
+    SpanTwice,
+    /// A span of a document that was not given (chunker).
+    SpanOfNobody,
+    /// A span of a null document (chunker).
+    SpanOfNull,
+    /// A start too many (chunker).
+    SpanLists,
+    /// All spans that the first document has, up to two million (chunker).
+    SpanFlood,
+    /// Ids from which no key can be made again: all are one (id mapper).
+    NotInvertible,
+    /// Refuses its own document ids (id mapper).
+    DisownIds,
+    /// A vector that holds no number (embedder, model adapter).
+    NanVectors,
+    /// A vector with an infinite number (embedder, model adapter).
+    InfiniteVectors,
+    /// Vectors one number shorter than declared (embedder, model adapter).
+    WrongDimension,
+    /// Declares vectors without numbers; the trigger is not looked at (embedder).
+    ZeroDimensions,
+    /// Declares vectors of four billion numbers; the trigger is not looked at (embedder).
+    HugeDimensions,
+    /// Declares another dimension each time it is asked; the trigger is not looked at (embedder).
+    ChangingDimensions,
+    /// A request to an address of its own (model adapter).
+    RequestAbsoluteUrl,
+    /// A request to a path above the provider's (model adapter).
+    RequestClimbing,
+    /// A header that ends the line and begins another (model adapter).
+    RequestSplitHeader,
+    /// A header that holds a secret (model adapter).
+    RequestSecretHeader,
+    /// A body of `size_mib` (model adapter).
+    RequestHugeBody,
 }
 
 impl Evil {

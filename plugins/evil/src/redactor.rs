@@ -118,8 +118,8 @@ impl Liar {
 }
 
 /// Claims far more memory than there is; never touched here.
-fn wild() -> Vec<u8> {
-    let pointer = Box::leak(Box::new([0_u8; 16])).as_mut_ptr();
+pub(crate) fn wild<T>() -> Vec<T> {
+    let pointer = Box::leak(Box::new([0_u64; 2])).as_mut_ptr().cast();
     // SAFETY: none. The list is only handed to the host, whose bounds check is what is being tried.
     unsafe { Vec::from_raw_parts(pointer, WILD_LENGTH, WILD_LENGTH) }
 }
@@ -151,7 +151,7 @@ fn repeated(rows: usize, value: &str, validity: Option<Vec<u8>>) -> Column {
     text(Varlen { offsets, data: value.repeat(rows).into_bytes() }, validity)
 }
 
-fn text(varlen: Varlen, validity: Option<Vec<u8>>) -> Column {
+pub(crate) fn text(varlen: Varlen, validity: Option<Vec<u8>>) -> Column {
     Column { values: Values::Text(varlen), validity }
 }
 
@@ -181,7 +181,7 @@ fn first_value(values: &Values) -> String {
     }
 }
 
-fn rows(values: &Values) -> usize {
+pub(crate) fn rows(values: &Values) -> usize {
     match values {
         Values::Text(v) | Values::Binary(v) => v.offsets.len().saturating_sub(1),
         Values::Int64(v) | Values::TimestampMicros(v) => v.len(),

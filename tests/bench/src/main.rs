@@ -1,5 +1,5 @@
 //! `bench-core`: what the core promises, measured. Ratios stand beside the bare thing in the same run; a miss stays visible and
-//! makes the run fail. `bench-core NAME…` runs only the named parts: `mask pii query server`.
+//! makes the run fail. `bench-core NAME…` runs only the named parts: `mask pii text query server`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
 
@@ -11,13 +11,14 @@ mod plugins;
 mod query;
 mod server;
 mod swap;
+mod text;
 
 use std::process::ExitCode;
 
 use bar::Bars;
 use host::Failure;
 
-const PARTS: [&str; 4] = ["mask", "pii", "query", "server"];
+const PARTS: [&str; 5] = ["mask", "pii", "text", "query", "server"];
 
 fn main() -> ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).collect();
@@ -43,13 +44,16 @@ fn main() -> ExitCode {
 fn run(bars: &mut Bars, wanted: impl Fn(&str) -> bool) -> Result<(), Failure> {
     let io = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let cpu = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    if wanted("mask") || wanted("pii") {
+    if wanted("mask") || wanted("pii") || wanted("text") {
         let components = io.block_on(plugins::Components::open(io.handle().clone(), cpu.handle().clone()))?;
         if wanted("mask") {
             cpu.block_on(mask::run(bars, &components))?;
         }
         if wanted("pii") {
             cpu.block_on(pii::run(bars, &components))?;
+        }
+        if wanted("text") {
+            cpu.block_on(text::run(bars, &components))?;
         }
     }
     if wanted("query") {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use lakehouse_catalog::{ComponentRef, RuleBinding, RuleKind, RuleLimits};
 use lakehouse_journal::Journal;
-use lakehouse_plugins::{Bindings, Compiler, Redactor, Registry, RegistryOptions};
+use lakehouse_plugins::{Bindings, Chunker, Compiler, Embedder, Redactor, Registry, RegistryOptions};
 use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions};
 use lakehouse_types::{BucketName, RuleName, SystemClock};
 use serde_json::Value;
@@ -52,16 +52,31 @@ impl Components {
 
     /// A warm instance of `component` under `config`, as one partition of a query holds it.
     pub(crate) async fn redactor(&self, component: &str, config: Value) -> Result<Redactor, Failure> {
+        let (bindings, name) = self.bindings(RuleKind::Redactor, component, config)?;
+        Ok(bindings.redactor(&name, None).await?.instance())
+    }
+
+    pub(crate) async fn chunker(&self, component: &str, config: Value) -> Result<Chunker, Failure> {
+        let (bindings, name) = self.bindings(RuleKind::Chunker, component, config)?;
+        Ok(bindings.chunker(&name, None).await?)
+    }
+
+    pub(crate) async fn embedder(&self, component: &str, config: Value) -> Result<Embedder, Failure> {
+        let (bindings, name) = self.bindings(RuleKind::Embedder, component, config)?;
+        Ok(bindings.embedder(&name, None).await?)
+    }
+
+    /// One rule with the default limits, and its name.
+    fn bindings(&self, kind: RuleKind, component: &str, config: Value) -> Result<(Bindings, RuleName), Failure> {
         let name = RuleName::new("benched")?;
         let binding = RuleBinding {
             name: name.clone(),
-            kind: RuleKind::Redactor,
+            kind,
             component: component.parse::<ComponentRef>()?,
             config,
             limits: RuleLimits::default(),
             grants: Vec::new(),
         };
-        let bindings = Bindings::new(self.registry.snapshot(), vec![binding]);
-        Ok(bindings.redactor(&name, None).await?.instance())
+        Ok((Bindings::new(self.registry.snapshot(), vec![binding]), name))
     }
 }

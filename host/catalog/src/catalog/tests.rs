@@ -264,7 +264,7 @@ fn bodies_reject_what_they_do_not_know() {
         body[field] = value;
         json!({"id": "a", "rules": [body]})
     };
-    refuses::<ProfileInput>(&rule("kind", json!("chunker")), "unknown variant `chunker`");
+    refuses::<ProfileInput>(&rule("kind", json!("oracle")), "unknown variant `oracle`");
     refuses::<ProfileInput>(&rule("component", json!("c@")), "a component is named NAME");
     refuses::<ProfileInput>(&rule("limits", json!({"memory_mb": 5})), "unknown field `memory_mb`");
     refuses::<ProfileInput>(&rule("priority", json!(1)), "unknown field `priority`");
@@ -306,22 +306,32 @@ fn limits_are_held_to_the_ceilings() {
 }
 
 #[test]
-fn short_forms_are_rules_unless_a_profile_rebinds_them() {
+fn short_forms_and_search_have_rules_unless_a_profile_rebinds_them() {
     let redaction = |wire: Value| serde_json::from_value::<Redaction>(wire).unwrap().rule();
     assert_eq!(redaction(json!("null")).0.as_str(), "null");
     assert_eq!(redaction(json!("hash")), (RuleName::new("hash").unwrap(), None));
     let mask = redaction(json!({"mask": {"keep_prefix": 3, "keep_suffix": 2}}));
     assert_eq!(mask, (RuleName::new("mask").unwrap(), Some(json!({"keep_prefix": 3, "keep_suffix": 2}))));
 
-    let own = profile(&json!({"id": "a", "rules": [{"name": "mask", "kind": "redactor", "component": "our-mask@2"}]}));
+    let own = profile(&json!({"id": "a", "rules": [
+        {"name": "mask", "kind": "redactor", "component": "our-mask@2"},
+        {"name": "embed", "kind": "embedder", "component": "our-model"},
+    ]}));
     let rules: BTreeMap<String, String> =
         own.effective_rules().into_iter().map(|rule| (rule.name.to_string(), rule.component.to_string())).collect();
-    let expected = [("hash", "redact-hash"), ("mask", "our-mask@2"), ("null", "redact-null")];
+    let expected = [
+        ("chunk", "chunk-text"),
+        ("embed", "our-model"),
+        ("hash", "redact-hash"),
+        ("ids", "id-prefix"),
+        ("mask", "our-mask@2"),
+        ("null", "redact-null"),
+    ];
     assert_eq!(rules, expected.map(|(name, component)| (name.to_owned(), component.to_owned())).into());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_users_of_a_plugin_include_the_short_forms() {
+async fn the_users_of_a_plugin_include_the_default_rules() {
     let lake = Lake::start().await;
     lake.put_profile(profile(&json!({"id": "a", "rules": [{"name": "mask", "kind": "redactor", "component": "our-mask@2"}]})))
         .await
@@ -331,6 +341,7 @@ async fn the_users_of_a_plugin_include_the_short_forms() {
     assert_eq!(users("our-mask"), [named("a", "mask")]);
     assert_eq!(users("redact-mask"), [named("default", "mask")]);
     assert_eq!(users("redact-null"), [named("a", "null"), named("default", "null")]);
+    assert_eq!(users("chunk-text"), [named("a", "chunk"), named("default", "chunk")]);
     assert!(users("redact-pii").is_empty());
 }
 

@@ -82,7 +82,7 @@ fn not_loaded(failure: &Value) -> String {
     harmless(&text)
 }
 
-/// A value for a redactor: with `as_json` what the text says as JSON, where it says anything, else the text.
+/// A value or key: with `as_json` what the text says as JSON, where it says anything, else the text.
 fn sample(text: String, as_json: bool) -> Value {
     let json = if as_json { serde_json::from_str(&text).ok() } else { None };
     json.unwrap_or(Value::String(text))
@@ -98,19 +98,13 @@ async fn try_out(client: &Client, command: DryRun, as_json: bool) -> Result<Valu
     if values.is_empty() {
         return Err(Failure::Usage("nothing to try: name sample values, or pipe them in".into()));
     }
-    let input = match command.kind.as_str() {
-        "condition" => {
-            let contexts = values
-                .iter()
-                .map(|text| serde_json::from_str::<Value>(text))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| Failure::Usage(format!("a context is a JSON object: {error}")))?;
-            json!({ "contexts": contexts })
-        }
-        _ => json!({ "values": values.into_iter().map(|text| sample(text, as_json)).collect::<Vec<_>>() }),
+    let kind = match command.kind {
+        Some(kind) => kind,
+        None => kind_of(client, &command.name).await?,
     };
+    let input = input(&kind, values, as_json, command.doc_ids)?;
     let mut body = Map::new();
-    body.insert("kind".into(), json!(command.kind));
+    body.insert("kind".into(), json!(kind));
     body.insert("config".into(), config);
     body.insert("input".into(), input);
     if let Some(version) = command.at {
@@ -119,11 +113,44 @@ async fn try_out(client: &Client, command: DryRun, as_json: bool) -> Result<Valu
     client.post(&["plugins", &command.name, "dry-run"], &Value::Object(body)).await
 }
 
+/// What a component is; a redactor, if it is several things.
+async fn kind_of(client: &Client, plugin: &str) -> Result<String, Failure> {
+    let shown = client.get(&["plugins", plugin]).await?;
+    let kinds: Vec<&str> = shown.get("kinds").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let kind = kinds.iter().find(|kind| **kind == "redactor").or(kinds.first());
+    Ok(kind.copied().unwrap_or("redactor").to_owned())
+}
+
+/// The sample values as the server wants them for a kind.
+fn input(kind: &str, values: Vec<String>, as_json: bool, doc_ids: bool) -> Result<Value, Failure> {
+    let samples = |values: Vec<String>| values.into_iter().map(|text| sample(text, as_json)).collect::<Vec<_>>();
+    let parsed = |what: &str, text: &String| {
+        serde_json::from_str::<Value>(text).map_err(|error| Failure::Usage(format!("{what} is a JSON object: {error}")))
+    };
+    Ok(match kind {
+        "condition" => {
+            json!({ "contexts": values.iter().map(|text| parsed("a context", text)).collect::<Result<Vec<_>, _>>()? })
+        }
+        "chunker" => json!({ "documents": values }),
+        "id-mapper" if doc_ids => json!({ "doc_ids": values }),
+        "id-mapper" => json!({ "keys": samples(values) }),
+        "embedder" => json!({ "texts": values }),
+        "model-adapter" => match values.as_slice() {
+            [request] => json!({ "chat_request": parsed("a chat request", request)? }),
+            [request, response] => {
+                json!({ "chat_request": parsed("a chat request", request)?, "response": parsed("a response", response)? })
+            }
+            _ => return Err(Failure::Usage("a model adapter takes a chat request and perhaps a response".into())),
+        },
+        _ => json!({ "values": samples(values) }),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{not_loaded, sample};
+    use super::{input, not_loaded, sample};
 
     #[test]
     fn values_are_texts_unless_json_was_asked_for() {
@@ -135,6 +162,25 @@ mod tests {
             ("CAND-000001", true, json!("CAND-000001")),
         ] {
             assert_eq!(sample(text.into(), as_json), value, "{text} {as_json}");
+        }
+    }
+
+    #[test]
+    fn each_kind_gets_its_own_input() {
+        let check = |kind: &str, values: &[&str], doc_ids: bool, expected: serde_json::Value| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            assert_eq!(input(kind, values, true, doc_ids).unwrap(), expected, "{kind}");
+        };
+        check("redactor", &["7", "a"], false, json!({ "values": [7, "a"] }));
+        check("condition", &["{}"], false, json!({ "contexts": [{}] }));
+        check("chunker", &["7"], false, json!({ "documents": ["7"] }));
+        check("id-mapper", &["7"], false, json!({ "keys": [7] }));
+        check("id-mapper", &["7"], true, json!({ "doc_ids": ["7"] }));
+        check("embedder", &["7"], false, json!({ "texts": ["7"] }));
+        check("model-adapter", &["{}"], false, json!({ "chat_request": {} }));
+        check("model-adapter", &["{}", "{}"], false, json!({ "chat_request": {}, "response": {} }));
+        for (kind, values) in [("condition", vec!["no JSON"]), ("model-adapter", vec!["{}", "{}", "{}"])] {
+            assert!(input(kind, values.into_iter().map(str::to_owned).collect(), false, false).is_err(), "{kind}");
         }
     }
 

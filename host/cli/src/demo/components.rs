@@ -13,7 +13,17 @@ use bytes::Bytes;
 use crate::failure::Failure;
 
 /// What a distribution holds.
-const SHIPPED: [&str; 5] = ["redact-mask", "redact-hash", "redact-null", "redact-pii", "condition-required-fields"];
+const SHIPPED: [&str; 9] = [
+    "redact-mask",
+    "redact-hash",
+    "redact-null",
+    "redact-pii",
+    "condition-required-fields",
+    "chunk-text",
+    "id-prefix",
+    "embed-hash",
+    "model-openai",
+];
 
 /// A folder of built components.
 #[derive(Debug, Clone)]

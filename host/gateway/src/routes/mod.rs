@@ -4,6 +4,7 @@ use crate::route::Route;
 
 mod buckets;
 mod datasets;
+mod dry_run;
 mod health;
 pub(crate) mod ingest;
 mod journal;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Route> {
         views::routes(),
         profiles::routes(),
         plugins::routes(),
+        dry_run::routes(),
         truth::routes(),
         journal::routes(),
         keys::routes(),

@@ -1,9 +1,8 @@
-//! Plugins: components in, versions, what they do, and a way to try them.
+//! Plugins: components in, versions, what they do.
 
 use axum::{body::Body, extract::State, http::HeaderMap};
 use lakehouse_engine::{
-    Action, DryRun, DryRunInput, DryRunReport, FolderFailure, PluginCheck, PluginDetail, PluginStats, PluginSummary, PushReport,
-    PushState, RuleKind, VersionDetails,
+    Action, FolderFailure, PluginCheck, PluginDetail, PluginStats, PluginSummary, PushReport, PushState, RuleKind, VersionDetails,
 };
 use lakehouse_types::{Code, PluginName};
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use crate::{
     answer::{Answer, NoContent, Outcome},
     app::App,
     problem::Problem,
-    request::{Json, Named, OptionalJson, Params, Who},
+    request::{Named, OptionalJson, Params, Who},
     route::{Access, Load, Route},
 };
 
@@ -31,7 +30,6 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(__path_enable_plugin, enable_plugin, Access::May(Action::ManagePlugins)),
         Route::new(__path_disable_plugin, disable_plugin, Access::May(Action::ManagePlugins)),
         Route::new(__path_delete_plugin, delete_plugin, Access::May(Action::ManagePlugins)),
-        Route::new(__path_dry_run_plugin, dry_run_plugin, Access::May(Action::DryRun)),
     ]
 }
 
@@ -59,7 +57,7 @@ struct PushBody {
     version: String,
     /// SHA-256 of the component, hex.
     digest: String,
-    /// `redactor`, `condition`.
+    /// Of `redactor`, `condition`, `chunker`, `id-mapper`, `embedder`, `model-adapter`.
     #[schema(value_type = Vec<String>)]
     kinds: Vec<RuleKind>,
     imports: Vec<String>,
@@ -154,7 +152,7 @@ struct Plugins {
 #[schema(as = PluginStats)]
 struct StatsBody {
     calls: u64,
-    /// Values or contexts handed over.
+    /// Values, contexts, documents, ids, texts or requests handed over.
     rows: u64,
     /// Timeouts included.
     errors: u64,
@@ -276,58 +274,6 @@ struct RollbackBody {
 #[serde(deny_unknown_fields)]
 struct SwitchBody {}
 
-/// Sample rows for a dry run.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum InputBody {
-    /// For a redactor: texts, numbers or booleans of one type, and nulls.
-    Values(Vec<Value>),
-    /// For a condition: JSON objects.
-    Contexts(Vec<Value>),
-}
-
-/// What to try.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct DryRunBody {
-    /// `redactor` or `condition`.
-    #[schema(value_type = String)]
-    kind: RuleKind,
-    #[serde(default)]
-    config: Value,
-    /// A version, or `sha256:` and a digest; else the active one.
-    version: Option<String>,
-    input: InputBody,
-}
-
-/// What came out.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DryRunReport)]
-struct DryRunReportBody {
-    name: String,
-    version: String,
-    /// One for each row: a value, or `{holds, why}`.
-    outputs: Vec<Value>,
-    duration_us: u64,
-    memory_bytes: u64,
-    logs: Vec<String>,
-    logs_dropped: u64,
-}
-
-impl From<DryRunReport> for DryRunReportBody {
-    fn from(report: DryRunReport) -> Self {
-        Self {
-            name: report.plugin.name.to_string(),
-            version: report.plugin.version.into(),
-            outputs: report.outputs,
-            duration_us: report.duration_us,
-            memory_bytes: report.memory_bytes,
-            logs: report.logs,
-            logs_dropped: report.logs_dropped,
-        }
-    }
-}
-
 /// Pushes a component: compiled and checked while the old version serves, then swapped in at once.
 ///
 /// The name must be the component's own; one that names itself nothing takes any. A refusal lists its `checks` and leaves the old version in force.
@@ -414,24 +360,4 @@ async fn disable_plugin(
 async fn delete_plugin(State(app): State<App>, Who(caller): Who, Named(name): Named<PluginName>) -> Result<NoContent, Problem> {
     app.engine.delete_plugin(&caller, &name).await?;
     Ok(NoContent)
-}
-
-/// Runs a plugin on sample rows of the caller's own; nothing is stored.
-#[utoipa::path(post, path = "/plugins/{name}/dry-run", tag = "plugins", request_body = DryRunBody,
-    params(("name" = String, Path, description = "The plugin.")),
-    responses((status = 200, description = "What came out.", body = DryRunReportBody)))]
-async fn dry_run_plugin(
-    State(app): State<App>,
-    Who(caller): Who,
-    Named(name): Named<PluginName>,
-    Json(body): Json<DryRunBody>,
-) -> Outcome<DryRunReportBody> {
-    let DryRunBody { kind, config, version, input } = body;
-    let input = match (kind, input) {
-        (RuleKind::Redactor, InputBody::Values(values)) => DryRunInput::Values(values),
-        (RuleKind::Condition, InputBody::Contexts(contexts)) => DryRunInput::Contexts(contexts),
-        _ => return Err(Problem::new(Code::InvalidBody, "a redactor takes `input.values`, a condition `input.contexts`")),
-    };
-    let what = DryRun { config, version, input, limits: None };
-    Ok(Answer::ok(app.engine.dry_run_plugin(&caller, &name, what).await?.into()))
 }

@@ -70,7 +70,7 @@ impl From<LimitsBody> for RuleLimits {
 struct RuleBody {
     #[schema(value_type = String)]
     name: RuleName,
-    /// `redactor` or `condition`.
+    /// `redactor`, `condition`, `chunker`, `id-mapper`, `embedder` or `model-adapter`.
     #[schema(value_type = String)]
     kind: RuleKind,
     /// `NAME` follows the active version; `NAME@1.2` and `NAME@sha256:…` pin one.
@@ -103,7 +103,7 @@ impl From<RuleBody> for RuleBinding {
 struct ShownRule {
     #[schema(value_type = String)]
     name: RuleName,
-    /// `redactor` or `condition`.
+    /// `redactor`, `condition`, `chunker`, `id-mapper`, `embedder` or `model-adapter`.
     #[schema(value_type = String)]
     kind: RuleKind,
     #[schema(value_type = String)]

@@ -17,8 +17,16 @@ fn the_shipped_components_say_what_they_are() {
     assert_eq!(kinds, [RuleKind::Redactor]);
     assert!(imports.iter().all(|import| import.contains('/') && import.contains('@')), "{imports:?}");
 
-    assert_eq!(read(&component("evil")).unwrap().kinds, [RuleKind::Redactor, RuleKind::Condition]);
-    assert_eq!(read(&component("condition-required-fields")).unwrap().kinds, [RuleKind::Condition]);
+    assert_eq!(read(&component("evil")).unwrap().kinds, RuleKind::ALL);
+    for (shipped, kind) in [
+        ("condition-required-fields", RuleKind::Condition),
+        ("chunk-text", RuleKind::Chunker),
+        ("id-prefix", RuleKind::IdMapper),
+        ("embed-hash", RuleKind::Embedder),
+        ("model-openai", RuleKind::ModelAdapter),
+    ] {
+        assert_eq!(read(&component(shipped)).unwrap().kinds, [kind], "{shipped}");
+    }
 }
 
 #[test]
@@ -35,7 +43,7 @@ fn what_is_no_component_is_refused_and_named() {
         (b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0", "ELF"),
         (&honest[..honest.len() / 2], "truncated"),
         (&honest[..honest.len() - 1], "truncated"),
-        (&wat("(component)"), "exports neither"),
+        (&wat("(component)"), "exports no lakehouse:plugin interface"),
     ] {
         let refusal = refusal(bytes);
         assert!(refusal.contains(why), "{why}: {refusal}");
@@ -72,18 +80,23 @@ fn imports_that_nobody_grants_are_refused_by_name() {
 }
 
 #[test]
-fn kinds_that_are_not_dispatched_are_refused_by_name() {
+fn exports_that_nobody_calls_are_refused_by_name() {
     for (export, why) in [
-        ("lakehouse:plugin/chunker@0.1.0", "chunker components are not supported"),
-        ("lakehouse:plugin/embedder@0.1.0", "embedder components are not supported"),
-        ("lakehouse:plugin/id-mapper@0.1.0", "id-mapper components are not supported"),
-        ("lakehouse:plugin/model-adapter@0.1.0", "model-adapter components are not supported"),
+        ("lakehouse:plugin/chunkers@0.1.0", "no interface of this server"),
+        ("lakehouse:plugin/embedder@0.2.0", "speaks lakehouse:plugin@0.1"),
         ("lakehouse:plugin/oracle@0.1.0", "no interface of this server"),
         ("lakehouse:plugin/redactor@2.0.0", "speaks lakehouse:plugin@0.1"),
     ] {
         let refusal = refusal(&wat(&format!(r#"(component (instance $e) (export "{export}" (instance $e)))"#)));
         assert!(refusal.contains(export) && refusal.contains(why), "{refusal}");
     }
+}
+
+#[test]
+fn a_component_may_be_of_several_kinds() {
+    let exports: String =
+        RuleKind::ALL.iter().rev().map(|kind| format!(r#"(export "lakehouse:plugin/{kind}@0.1.0" (instance $e))"#)).collect();
+    assert_eq!(read(&wat(&format!("(component (instance $e) {exports})"))).unwrap().kinds, RuleKind::ALL);
 }
 
 #[test]

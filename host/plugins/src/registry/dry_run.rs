@@ -3,33 +3,35 @@
 //! **Invariant**: nothing is stored, and nothing is hidden: the caller gave every value that the component saw, so its words and
 //! logs are returned, whether it could be opened or not. What requests are counted by is left alone.
 
+mod exchange; // a model adapter, with a response that the caller made up
+mod rows; // the kinds that take rows
+
 use std::{sync::Arc, time::Instant};
 
-use arrow::{
-    array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray},
-    datatypes::{DataType, Field},
-    json::writer::{EncoderOptions, make_encoder},
-};
 use lakehouse_catalog::{ComponentRef, Pin, RuleKind};
 use lakehouse_types::PluginName;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Registry;
 use crate::{
-    Ceilings, Limits, PluginError, Verdict,
-    column::Column,
-    condition::{self, Contexts},
+    Ceilings, ChatRequest, EmbedRequest, HttpResponse, Limits, PluginError,
     error::VersionedName,
     instance::Instance,
     log::GuestLog,
-    redactor,
+    opened::{Face, Opened},
     rule::Rule,
     runtime::{Options, Place},
 };
 
 /// Sample rows of one dry run.
 const MAX_ROWS: usize = 10_000;
+/// Text of chunks that is shown; overlap may multiply what came in.
+const MAX_CHUNK_BYTES: usize = 16 << 20;
+/// Chunks that are shown.
+const MAX_CHUNKS: usize = 100_000;
+/// Numbers of vectors that are shown.
+const MAX_NUMBERS: usize = 1_000_000;
 
 /// What to try.
 #[derive(Debug, Clone)]
@@ -43,13 +45,25 @@ pub struct DryRun {
     pub limits: Option<Limits>,
 }
 
-/// Sample rows, by kind.
+/// Sample rows or requests, by kind.
 #[derive(Debug, Clone)]
 pub enum DryRunInput {
     /// For a redactor: texts, integers, numbers or booleans, and nulls.
     Values(Vec<Value>),
     /// For a condition: JSON objects.
     Contexts(Vec<Value>),
+    /// For a chunker: texts and nulls.
+    Documents(Vec<Option<String>>),
+    /// For an id mapper: texts or integers, and nulls.
+    Keys(Vec<Value>),
+    /// For an id mapper, the other way.
+    DocIds(Vec<Option<String>>),
+    /// For an embedder.
+    Texts(Vec<String>),
+    /// For a model adapter: a chat, and what the provider might respond.
+    Chat(Box<ChatRequest>, Option<HttpResponse>),
+    /// For a model adapter: texts to embed, and what the provider might respond.
+    Embed(EmbedRequest, Option<HttpResponse>),
 }
 
 impl DryRunInput {
@@ -57,6 +71,20 @@ impl DryRunInput {
         match self {
             Self::Values(_) => RuleKind::Redactor,
             Self::Contexts(_) => RuleKind::Condition,
+            Self::Documents(_) => RuleKind::Chunker,
+            Self::Keys(_) | Self::DocIds(_) => RuleKind::IdMapper,
+            Self::Texts(_) => RuleKind::Embedder,
+            Self::Chat(..) | Self::Embed(..) => RuleKind::ModelAdapter,
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Values(rows) | Self::Contexts(rows) | Self::Keys(rows) => rows.len(),
+            Self::Documents(rows) | Self::DocIds(rows) => rows.len(),
+            Self::Texts(rows) => rows.len(),
+            Self::Chat(request, _) => request.messages.len(),
+            Self::Embed(request, _) => request.texts.len(),
         }
     }
 }
@@ -65,7 +93,7 @@ impl DryRunInput {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DryRunReport {
     pub plugin: VersionedName,
-    /// One for each row of the input.
+    /// One for each row of the input: a value, a verdict, a list of chunks, an id, a vector; one for a chat.
     pub outputs: Vec<Value>,
     /// Opening included.
     pub duration_us: u64,
@@ -85,10 +113,7 @@ impl Registry {
     pub async fn dry_run(&self, name: &PluginName, what: DryRun) -> Result<DryRunReport, PluginError> {
         let DryRun { config, version, input, limits } = what;
         let invalid = |why: &str| PluginError::InvalidDryRun(why.to_owned());
-        let rows = match &input {
-            DryRunInput::Values(rows) | DryRunInput::Contexts(rows) => rows.len(),
-        };
-        if rows > MAX_ROWS {
+        if input.rows() > MAX_ROWS {
             return Err(invalid(&format!("at most {MAX_ROWS} rows")));
         }
         let config = match config {
@@ -123,36 +148,46 @@ impl Registry {
             options: Options { limits, log: GuestLog::kept(limits.log_bytes), meter: None, place: Place::Request },
         };
         let running = rule.clone();
-        let outcome = match input {
-            DryRunInput::Values(values) => {
-                let values = array_of(&values)?;
-                rule.on_cpu(async move { redaction(&running, &values).await }).await
+        let tried = rule.on_cpu(async move {
+            match input {
+                DryRunInput::Values(values) => rows::redaction(&running, &values).await,
+                DryRunInput::Contexts(contexts) => rows::evaluation(&running, &contexts).await,
+                DryRunInput::Documents(documents) => rows::chunks(&running, documents).await,
+                DryRunInput::Keys(keys) => rows::doc_ids(&running, &keys).await,
+                DryRunInput::DocIds(doc_ids) => rows::row_keys(&running, doc_ids).await,
+                DryRunInput::Texts(texts) => rows::vectors(&running, texts).await,
+                DryRunInput::Chat(request, response) => exchange::chat(&running, *request, response).await,
+                DryRunInput::Embed(request, response) => exchange::embed(&running, request, response).await,
             }
-            DryRunInput::Contexts(contexts) => rule.on_cpu(async move { evaluation(&running, &contexts).await }).await,
-        };
+        });
+        let outcome = tried.await;
         version.counters.tried(&outcome);
         outcome
     }
 }
 
-async fn redaction(rule: &Rule, values: &ArrayRef) -> Result<DryRunReport, PluginError> {
-    let begun = Instant::now();
-    let mut opened = redactor::Opened::open(rule).await.map_err(|error| failed(rule, error))?;
-    let answer = opened.call(rule, &Column::of(values)?).await;
-    let answer = answer.map_err(|error| failed(rule, error))?;
-    Ok(report(rule, json_values(&answer)?, begun, &opened.instance))
+/// Opens the rule, and remembers when that began.
+struct Attempt<'r, F> {
+    rule: &'r Rule,
+    begun: Instant,
+    opened: Opened<F>,
 }
 
-async fn evaluation(rule: &Rule, contexts: &[Value]) -> Result<DryRunReport, PluginError> {
-    let begun = Instant::now();
-    let mut opened = condition::Opened::open(rule).await.map_err(|error| failed(rule, error))?;
-    let answer = opened.call(rule, &Contexts::of(contexts)?).await;
-    let verdicts = answer.map_err(|error| failed(rule, error))?;
-    let outputs = verdicts.into_iter().map(|verdict| match verdict {
-        Verdict::Holds => json!({ "holds": true }),
-        Verdict::Fails(why) => json!({ "holds": false, "why": why }),
-    });
-    Ok(report(rule, outputs.collect(), begun, &opened.instance))
+impl<'r, F: Face> Attempt<'r, F> {
+    async fn begin(rule: &'r Rule) -> Result<Self, PluginError> {
+        let begun = Instant::now();
+        let opened = Opened::open(rule).await.map_err(|error| failed(rule, error))?;
+        Ok(Self { rule, begun, opened })
+    }
+
+    /// The answer of a call, or the failure with the component's logs.
+    fn check<T>(&self, answer: Result<T, PluginError>) -> Result<T, PluginError> {
+        answer.map_err(|error| failed(self.rule, error))
+    }
+
+    fn report(&self, outputs: Vec<Value>) -> DryRunReport {
+        report(self.rule, outputs, self.begun, &self.opened.instance)
+    }
 }
 
 fn report(rule: &Rule, outputs: Vec<Value>, begun: Instant, instance: &Instance) -> DryRunReport {
@@ -180,46 +215,6 @@ fn within(asked: Limits, ceilings: &Ceilings) -> Result<Limits, PluginError> {
         None => Ok(asked),
         Some(limit) => Err(PluginError::InvalidDryRun(format!("`{limit}` is above what the server allows"))),
     }
-}
-
-/// A column of the narrowest type that holds every value; mixed values are JSON text.
-fn array_of(values: &[Value]) -> Result<ArrayRef, PluginError> {
-    let all = |is: fn(&Value) -> bool| values.iter().all(|value| value.is_null() || is(value));
-    Ok(if all(Value::is_string) {
-        Arc::new(values.iter().map(Value::as_str).collect::<StringArray>())
-    } else if all(Value::is_i64) {
-        Arc::new(values.iter().map(Value::as_i64).collect::<Int64Array>())
-    } else if all(Value::is_number) {
-        Arc::new(values.iter().map(Value::as_f64).collect::<Float64Array>())
-    } else if all(Value::is_boolean) {
-        Arc::new(values.iter().map(Value::as_bool).collect::<BooleanArray>())
-    } else if all(|value| value.is_object() || value.is_array()) {
-        let texts = values.iter().map(|value| (!value.is_null()).then(|| value.to_string()));
-        Arc::new(texts.collect::<StringArray>())
-    } else {
-        return Err(PluginError::InvalidDryRun("`values` must be of one type".to_owned()));
-    })
-}
-
-fn json_values(array: &ArrayRef) -> Result<Vec<Value>, PluginError> {
-    let failed = |error: arrow::error::ArrowError| PluginError::host("writing the outputs of a dry run", error);
-    if let DataType::Binary = array.data_type() {
-        return Err(PluginError::InvalidDryRun("the rule answers with binary values".to_owned()));
-    }
-    let field = Arc::new(Field::new("value", array.data_type().clone(), true));
-    let options = EncoderOptions::default();
-    let mut encoder = make_encoder(&field, array.as_ref(), &options).map_err(failed)?;
-    let mut text = Vec::new();
-    (0..array.len())
-        .map(|row| {
-            if encoder.is_null(row) {
-                return Ok(Value::Null);
-            }
-            text.clear();
-            encoder.encode(row, &mut text);
-            serde_json::from_slice(&text).map_err(|error| PluginError::host("writing the outputs of a dry run", error))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ async fn what_does_not_resolve_fails_closed_and_says_why() {
     let unbound = bindings.redactor(&rule("other"), None).await.unwrap_err();
     assert_eq!(unbound.code(), Code::UnresolvedRule);
     let other_kind = bindings.condition(&rule("r"), None).await.unwrap_err();
-    assert!(other_kind.public().contains("as a redactor"));
+    assert!(other_kind.public().contains("as `redactor`"));
     drop(bindings);
 
     let fixture = fixture.restart().await;

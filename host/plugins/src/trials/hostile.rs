@@ -11,23 +11,11 @@ use lakehouse_types::{Code, Fault};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::{attack, evil, strike};
+use super::{DEADLINE, MARGIN, attack, evil, is_timeout, quick, strike};
 use crate::{
     Bindings, Crash, DryRun, DryRunInput, Limits, MemoryMeter, PluginError,
     testing::{Fixture, HONEST, REALLOC, REDACT, eventually, free, name, redactor_wat, rule, texts, within},
 };
-
-/// For a machine that is busy with other things. That the deadline ended the call, and not its end, is asserted beside it.
-const MARGIN: Duration = Duration::from_secs(2);
-const DEADLINE: Duration = Duration::from_millis(200);
-
-fn quick(binding: &mut lakehouse_catalog::RuleBinding) {
-    binding.limits.deadline_ms = 200;
-}
-
-fn is_timeout(error: &PluginError) -> bool {
-    matches!(error, PluginError::DeadlineExceeded { deadline: DEADLINE, .. }) && error.code() == Code::PluginTimeout
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_ends_at_its_deadline_wherever_it_is() {

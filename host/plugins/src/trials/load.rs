@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use lakehouse_catalog::RuleKind;
 use lakehouse_types::{Code, Fault};
 use serde_json::json;
 
@@ -58,6 +59,33 @@ async fn hostile_uploads_are_refused_and_the_old_version_serves() {
         assert_eq!(read(&mask.redact(&texts(&[Some("abc")])).await.unwrap()), [Some("a**".to_owned())], "after {why}");
     }
     assert_eq!(fixture.registry.show(&crate::testing::name("redact-mask")).unwrap().all.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_of_another_shape_is_refused_by_name() {
+    let fixture = Fixture::start().await;
+    for kind in RuleKind::ALL {
+        let hollow = format!(r#"(component (instance $e) (export "lakehouse:plugin/{kind}@0.1.0" (instance $e)))"#);
+        let (refusal, _) = refused(&fixture, wat(&hollow)).await;
+        assert!(refusal.starts_with(kind.as_str()) && refusal.contains(&format!("{kind} of another shape")), "{refusal}");
+    }
+    assert!(fixture.registry.list().plugins.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shipped_kind_passes_its_self_test_and_says_what_was_tried() {
+    let fixture = Fixture::start().await;
+    for (name, says) in [
+        ("chunk-text", "cut no documents"),
+        ("id-prefix", "mapped no keys and back"),
+        ("embed-hash", "in 384 dimensions"),
+        ("model-openai", "made a well-formed request"),
+    ] {
+        let report = fixture.push(name).await.unwrap();
+        let kind = report.kinds[0].as_str();
+        let check = report.checks.iter().find(|check| check.check == kind).unwrap();
+        assert!(check.ok && check.detail.contains(says), "{name}: {check:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
