@@ -50,7 +50,7 @@ impl Bitmap {
         }
         let word = |chunk: &[u8]| chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
         let bitmap = Self { words: bytes.chunks(BITS / 8).map(word).collect(), len };
-        if bitmap.words.last().is_some_and(|last| len % BITS != 0 && last >> (len % BITS) != 0) {
+        if bitmap.words.last().is_some_and(|last| !len.is_multiple_of(BITS) && last >> (len % BITS) != 0) {
             return Err(FaissError::Damaged { at: bytes.len() - 1, problem: "a bit beyond the last ordinal" });
         }
         Ok(bitmap)

@@ -29,7 +29,7 @@ impl<'a> Vectors<'a> {
         if dimensions == 0 || dimensions > MAX_DIMENSIONS {
             return Err(FaissError::Dimensions { got: dimensions, max: MAX_DIMENSIONS });
         }
-        if values.len() % dimensions != 0 {
+        if !values.len().is_multiple_of(dimensions) {
             return Err(FaissError::Shape { values: values.len(), dimensions });
         }
         let vectors = Self { values, dimensions };

@@ -118,7 +118,8 @@ impl Product {
 pub(super) fn product_quantizer(cursor: &mut Cursor<'_>, dimensions: usize) -> Result<Product> {
     let stated = cursor.count()?;
     let (parts, bits) = (cursor.count()?, cursor.count()?);
-    let fits = stated == dimensions && (1..=dimensions).contains(&parts) && dimensions % parts == 0 && (1..=8).contains(&bits);
+    let fits =
+        stated == dimensions && (1..=dimensions).contains(&parts) && dimensions.is_multiple_of(parts) && (1..=8).contains(&bits);
     cursor.expect(fits, "a product quantizer of other vectors")?;
     cursor.floats(dimensions << bits)?;
     Ok(Product { parts, bits })
