@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use lakehouse_types::{DatasetName, IdError, ProfileId, ViewName};
+use lakehouse_types::{DatasetName, IdError, IndexName, ProfileId, ViewName};
 use serde::{Deserialize, Serialize};
 
 use crate::AccessError;
@@ -45,8 +45,8 @@ impl<T: fmt::Display> fmt::Display for NameOrAll<T> {
 pub enum GrantTarget {
     Dataset(NameOrAll<DatasetName>),
     View(NameOrAll<ViewName>),
-    /// Named like a view.
-    Index(NameOrAll<ViewName>),
+    /// Allows the index to be searched without a grant on its relation, by similarity alone.
+    Index(NameOrAll<IndexName>),
     /// Allows the profile to be named in a request.
     Profile(NameOrAll<ProfileId>),
 }

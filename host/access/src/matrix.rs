@@ -40,6 +40,9 @@ matrix! {
     /// List truth rules and their state.
     ManageTruth, "manage truth rules" => &[Admin, Operator];
 
+    /// Refresh and drop indexes, activate profiles.
+    ManageIndexes, "manage indexes" => &[Admin, Operator];
+
     /// On sample rows of the caller's own.
     DryRun, "dry-run plugins" => &[Admin, Operator];
     /// Versions, statistics and logs.
@@ -55,6 +58,8 @@ matrix! {
 
     /// Needs read grants on what the statement names.
     Query, "run queries" => &[Admin, Operator, Writer, Reader];
+    /// Needs a read grant on the index's relation.
+    Search, "search" => &[Admin, Operator, Writer, Reader];
     EvaluateTruth, "evaluate truth rules" => &[Admin, Operator, Writer, Reader];
     /// Names and schemas of what the grants reach.
     ReadCatalog, "read the catalog" => &[Admin, Operator, Writer, Reader];
@@ -90,10 +95,10 @@ mod tests {
     ";
     const ROWS: [&[Action]; 6] = [
         &[ManageKeys, SetRowFilter, ReadRaw],
-        &[ManageViews, ManagePlugins, ManageProfiles, ManageTruth],
+        &[ManageViews, ManagePlugins, ManageProfiles, ManageTruth, ManageIndexes],
         &[DryRun, ReadPlugins, ReadMetrics],
         &[Ingest, Tombstone, DeleteDataset],
-        &[Query, EvaluateTruth, ReadCatalog],
+        &[Query, Search, EvaluateTruth, ReadCatalog],
         &[ReadOwnJournal],
     ];
 

@@ -1,7 +1,7 @@
 //! Who a request acts as.
 
 use chrono::{DateTime, Utc};
-use lakehouse_types::{Actor, DatasetName, KeyId, ProfileId, ViewName};
+use lakehouse_types::{Actor, DatasetName, IndexName, KeyId, ProfileId, ViewName};
 
 use crate::{AccessError, Action, Grant, GrantTarget, KeyInfo, Role, Verb};
 
@@ -64,6 +64,12 @@ impl Principal {
     pub fn may_read_view(&self, name: &ViewName) -> bool {
         self.is_admin()
             || self.is_granted(Verb::Read, |target| matches!(target, GrantTarget::View(one) if one.matches(name.as_str())))
+    }
+
+    /// By the index's own grant. Whoever may read the index's relation needs none.
+    pub fn may_search_index(&self, name: &IndexName) -> bool {
+        self.is_admin()
+            || self.is_granted(Verb::Read, |target| matches!(target, GrantTarget::Index(one) if one.matches(name.as_str())))
     }
 
     /// Ingest, tombstones, deletion.

@@ -11,7 +11,7 @@ use lakehouse_storage::Meta;
 use lakehouse_types::{Actor, Clock, ProfileId};
 use tokio::sync::Mutex;
 
-use crate::{CatalogError, CatalogSnapshot, DatasetRecord, Edit, Profile, ViewRecord};
+use crate::{CatalogError, CatalogSnapshot, DatasetRecord, Edit, IndexRecord, Profile, ViewRecord};
 
 /// All definitions. Cheap to clone: clones share one state.
 #[derive(Clone)]
@@ -130,10 +130,12 @@ async fn load(meta: &Meta) -> Result<CatalogSnapshot, CatalogError> {
     let datasets = meta.collection::<DatasetRecord>().all().await?;
     let views = meta.collection::<ViewRecord>().all().await?;
     let profiles = meta.collection::<Profile>().all().await?;
+    let indexes = meta.collection::<IndexRecord>().all().await?;
     Ok(CatalogSnapshot {
         datasets: datasets.into_iter().map(|(_, record)| (record.name.clone(), Arc::new(record))).collect(),
         views: views.into_iter().map(|(_, record)| (record.name.clone(), Arc::new(record))).collect(),
         profiles: profiles.into_iter().map(|(_, profile)| (profile.id.clone(), Arc::new(profile))).collect(),
+        indexes: indexes.into_iter().map(|(_, record)| (record.name.clone(), Arc::new(record))).collect(),
     })
 }
 

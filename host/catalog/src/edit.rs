@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use lakehouse_journal::Draft;
 use lakehouse_storage::Transaction;
-use lakehouse_types::{DatasetName, ProfileId, ViewName};
+use lakehouse_types::{DatasetName, IndexName, ProfileId, ViewName};
 
-use crate::{CatalogError, CatalogSnapshot, DatasetRecord, DefinitionError, Profile, ViewRecord};
+use crate::{CatalogError, CatalogSnapshot, DatasetRecord, DefinitionError, IndexRecord, Profile, Relation, ViewRecord};
 
 /// Changes on their way into one metadata transaction. Handed to the closure of [`crate::Catalog::edit`].
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Edit {
     }
 
     /// # Errors
-    /// When it does not exist, or a view or profile uses it.
+    /// When it does not exist, or a view, profile or index uses it.
     pub fn remove_dataset(&mut self, name: &DatasetName) -> Result<Arc<DatasetRecord>, CatalogError> {
         let record = self.next.dataset(name)?.clone();
         let used_by = self.next.users_of_dataset(name);
@@ -75,7 +75,7 @@ impl Edit {
     }
 
     /// # Errors
-    /// When it does not exist, or a profile binds it.
+    /// When it does not exist, or a profile or index uses it.
     pub fn remove_view(&mut self, name: &ViewName) -> Result<Arc<ViewRecord>, CatalogError> {
         let record = self.next.view(name)?.clone();
         let used_by = self.next.users_of_view(name);
@@ -111,6 +111,37 @@ impl Edit {
         self.txn().delete::<Profile>(id.as_str());
         self.next.profiles.remove(id);
         Ok(profile)
+    }
+
+    /// Creates an index or updates the one with the same id.
+    ///
+    /// # Errors
+    /// When its relation does not exist, stands on another base, or another index has the name.
+    pub fn put_index(&mut self, record: IndexRecord) -> Result<(), CatalogError> {
+        let name = &record.name;
+        if self.next.indexes.get(name).is_some_and(|present| present.id != record.id) {
+            return Err(CatalogError::NameTaken { name: name.to_string(), holder: "index" });
+        }
+        let base = match self.next.relation(&record.relation) {
+            Some(Relation::Dataset(dataset)) => Some(dataset.name.clone()),
+            Some(Relation::View(view)) => Some(view.base_dataset.clone()),
+            None => None,
+        };
+        if base.as_ref() != Some(&record.base) {
+            return Err(CatalogError::UnknownDataset { name: record.base });
+        }
+        self.txn().put(name.as_str(), &record)?;
+        self.next.indexes.insert(name.clone(), Arc::new(record));
+        Ok(())
+    }
+
+    /// # Errors
+    /// When it does not exist.
+    pub fn remove_index(&mut self, name: &IndexName) -> Result<Arc<IndexRecord>, CatalogError> {
+        let record = self.next.index(name)?.clone();
+        self.txn().delete::<IndexRecord>(name.as_str());
+        self.next.indexes.remove(name);
+        Ok(record)
     }
 
     /// Adds a journal event to the transaction.

@@ -2,7 +2,7 @@
 
 use lakehouse_journal::JournalError;
 use lakehouse_storage::StorageError;
-use lakehouse_types::{Code, ColumnName, DatasetName, Fault, Members, ProfileId, RuleName, ViewName};
+use lakehouse_types::{Code, ColumnName, DatasetName, Fault, IndexName, Members, ProfileId, RuleName, ViewName};
 use serde::Serialize;
 
 /// Why the catalog refused or failed.
@@ -14,6 +14,8 @@ pub enum CatalogError {
     UnknownView { name: ViewName },
     #[error("profile `{id}` does not exist")]
     UnknownProfile { id: ProfileId },
+    #[error("index `{name}` does not exist")]
+    UnknownIndex { name: IndexName },
     /// Datasets and views share one space of names.
     #[error("a {holder} named `{name}` already exists")]
     NameTaken {
@@ -58,6 +60,8 @@ pub enum DefinitionError {
     UnknownBinding { name: String },
     #[error("`{name}` is listed twice in `bound_datasets`")]
     DuplicateBinding { name: String },
+    #[error("`embed_model` is `{model}`, and no rule of kind embedder can have this name")]
+    NoEmbedder { model: String },
     #[error("rule `{rule}` is bound twice")]
     DuplicateRule { rule: RuleName },
     #[error("`config` of rule `{rule}` must be a JSON object")]
@@ -80,6 +84,7 @@ pub enum DefinitionError {
 pub enum UsedBy {
     View(ViewName),
     Profile(ProfileId),
+    Index(IndexName),
 }
 
 impl std::fmt::Display for UsedBy {
@@ -87,6 +92,7 @@ impl std::fmt::Display for UsedBy {
         match self {
             Self::View(name) => write!(f, "view `{name}`"),
             Self::Profile(id) => write!(f, "profile `{id}`"),
+            Self::Index(name) => write!(f, "index `{name}`"),
         }
     }
 }
@@ -101,6 +107,7 @@ impl Fault for CatalogError {
             Self::UnknownDataset { .. } => Code::UnknownDataset,
             Self::UnknownView { .. } => Code::UnknownView,
             Self::UnknownProfile { .. } => Code::UnknownProfile,
+            Self::UnknownIndex { .. } => Code::UnknownIndex,
             Self::NameTaken { .. } => Code::AlreadyExists,
             Self::InUse { .. } | Self::DefaultProfile => Code::InUse,
             Self::Definition { .. } => Code::InvalidDefinition,

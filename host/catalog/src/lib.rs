@@ -1,7 +1,7 @@
-//! Definitions: which datasets, views and profiles exist, and what they say.
+//! Definitions: which datasets, views, profiles and indexes exist, and what they say.
 //!
 //! **Invariant**: a [`CatalogSnapshot`] is consistent and immutable: names are unique across datasets and views, every view's
-//! base and every profile's bindings exist. It changes only through [`Catalog::edit`], one edit at a time, each one metadata
+//! base, every profile's bindings and every index's relation exist. It changes only through [`Catalog::edit`], one edit at a time, each one metadata
 //! transaction together with its journal events, published after it is durable.
 
 mod catalog; // open, edit, publish
@@ -9,6 +9,7 @@ mod component; // NAME, NAME@1.2, NAME@sha256:…
 mod dataset;
 mod edit; // what an edit may do, and its checks
 mod error;
+mod index; // what makes a relation searchable
 mod profile;
 mod redaction;
 mod rule; // a rule name bound to a component
@@ -21,6 +22,10 @@ pub use component::{ComponentRef, ComponentRefError, Pin};
 pub use dataset::{DatasetRecord, RefreshPolicy};
 pub use edit::Edit;
 pub use error::{CatalogError, DefinitionError, UsedBy};
+pub use index::{
+    FaissRecord, FileRecord, IdType, IndexLitter, IndexMetric, IndexRecord, IndexRules, IndexSource, PendingSegments, PinnedRule,
+    Recipe, Seen, SegmentFiles, SegmentRecord,
+};
 pub use profile::{HnswConfig, Profile, ProfileInput, VectorBackend};
 pub use redaction::Redaction;
 pub use rule::{RuleBinding, RuleKind, RuleLimits};

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lakehouse_types::{DatasetName, PluginName, ProfileId, RuleName, ViewName};
+use lakehouse_types::{DatasetName, IndexName, PluginName, ProfileId, RuleName, ViewName};
 
-use crate::{CatalogError, DatasetRecord, Profile, UsedBy, ViewRecord};
+use crate::{CatalogError, DatasetRecord, IndexRecord, Profile, UsedBy, ViewRecord};
 
 /// Immutable; a request holds one throughout.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +13,7 @@ pub struct CatalogSnapshot {
     pub views: BTreeMap<ViewName, Arc<ViewRecord>>,
     /// Never without `default`.
     pub profiles: BTreeMap<ProfileId, Arc<Profile>>,
+    pub indexes: BTreeMap<IndexName, Arc<IndexRecord>>,
 }
 
 /// What a name in SQL or in a binding stands for.
@@ -41,6 +42,12 @@ impl CatalogSnapshot {
         self.profiles.get(id).ok_or_else(|| CatalogError::UnknownProfile { id: id.clone() })
     }
 
+    /// # Errors
+    /// [`CatalogError::UnknownIndex`].
+    pub fn index(&self, name: &IndexName) -> Result<&Arc<IndexRecord>, CatalogError> {
+        self.indexes.get(name).ok_or_else(|| CatalogError::UnknownIndex { name: name.clone() })
+    }
+
     /// The dataset or view of this name.
     pub fn relation(&self, name: &str) -> Option<Relation> {
         let dataset = self.datasets.get(name).map(|record| Relation::Dataset(record.clone()));
@@ -50,12 +57,12 @@ impl CatalogSnapshot {
     /// What would break if the dataset went.
     pub fn users_of_dataset(&self, name: &DatasetName) -> Vec<UsedBy> {
         let views = self.views.values().filter(|view| view.base_dataset == *name).map(|view| UsedBy::View(view.name.clone()));
-        views.chain(self.profiles_binding(name.as_str())).collect()
+        views.chain(self.profiles_binding(name.as_str())).chain(self.indexes_of(name.as_str())).collect()
     }
 
     /// What would break if the view went.
     pub fn users_of_view(&self, name: &ViewName) -> Vec<UsedBy> {
-        self.profiles_binding(name.as_str()).collect()
+        self.profiles_binding(name.as_str()).chain(self.indexes_of(name.as_str())).collect()
     }
 
     /// Which rules of which profiles run this plugin, the default rules included.
@@ -66,6 +73,17 @@ impl CatalogSnapshot {
             users.extend(rules.map(|rule| (id.clone(), rule.name)));
         }
         users
+    }
+
+    /// The indexes that pin a version of this plugin.
+    pub fn indexes_by_plugin(&self, plugin: &PluginName) -> Vec<UsedBy> {
+        let pinning = self.indexes.values().filter(|index| index.recipe.rules.plugins().contains(plugin));
+        pinning.map(|index| UsedBy::Index(index.name.clone())).collect()
+    }
+
+    fn indexes_of<'s>(&'s self, relation: &'s str) -> impl Iterator<Item = UsedBy> + 's {
+        let of_it = self.indexes.values().filter(move |index| index.relation == relation);
+        of_it.map(|index| UsedBy::Index(index.name.clone()))
     }
 
     fn profiles_binding<'s>(&'s self, relation: &'s str) -> impl Iterator<Item = UsedBy> + 's {

@@ -41,6 +41,8 @@ kinds! {
     ViewDelete = "view_delete",
     ProfilePut = "profile_put",
     ProfileDelete = "profile_delete",
+    IndexRefresh = "index_refresh",
+    IndexDelete = "index_delete",
     PluginPush = "plugin_push",
     PluginRollback = "plugin_rollback",
     PluginEnable = "plugin_enable",

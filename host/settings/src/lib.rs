@@ -9,7 +9,8 @@ mod query; // queries and ingest
 mod section; // one TOML table, read key by key
 mod server; // listening, keys, logging
 mod settings; // the whole
-mod storage; // buckets, metadata, truth files
+mod storage;
+mod vector; // indexes and searches // buckets, metadata, truth files
 
 pub use error::{Problem, SettingsError};
 pub use plugins::PluginSettings;
@@ -17,3 +18,4 @@ pub use query::{IngestSettings, QuerySettings};
 pub use server::{AuthSettings, LogFormat, LogSettings, ServerSettings};
 pub use settings::Settings;
 pub use storage::{BucketSettings, StorageSettings, TruthSettings};
+pub use vector::VectorSettings;

@@ -10,7 +10,7 @@ use lakehouse_types::BucketName;
 
 use crate::{
     AuthSettings, BucketSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings, ServerSettings, SettingsError,
-    StorageSettings, TruthSettings,
+    StorageSettings, TruthSettings, VectorSettings,
     error::Problem,
     section::{self, Problems, Section},
 };
@@ -26,6 +26,7 @@ pub struct Settings {
     /// Never without `primary`.
     pub buckets: BTreeMap<BucketName, BucketSettings>,
     pub query: QuerySettings,
+    pub vector: VectorSettings,
     pub plugins: PluginSettings,
     pub ingest: IngestSettings,
     pub storage: StorageSettings,
@@ -96,6 +97,7 @@ impl Settings {
             auth: AuthSettings::read(file.section("auth")),
             buckets: BucketSettings::read(file.section("buckets")),
             query: QuerySettings::read(file.section("query")),
+            vector: VectorSettings::read(file.section("vector")),
             plugins: PluginSettings::read(file.section("plugins")),
             ingest: IngestSettings::read(file.section("ingest")),
             storage: StorageSettings::read(file.section("storage")),

@@ -26,6 +26,8 @@ pub struct Tombstones {
     bounds: Option<(i128, i128)>,
     /// Bit `min(length, 63)` is set if a key has that length: most probes end here.
     lengths: u64,
+    /// Of the keys, in whatever order.
+    sum: u64,
 }
 
 impl Tombstones {
@@ -35,7 +37,8 @@ impl Tombstones {
         let integers: HashSet<i128> = texts.iter().filter_map(|text| canonical_integer(text)).collect();
         let bounds = integers.iter().min().copied().zip(integers.iter().max().copied());
         let lengths = texts.iter().fold(0, |bits, text| bits | length_bit(text));
-        Self { column, texts, integers, bounds, lengths }
+        let sum = texts.iter().fold(0u64, |sum, text| sum.wrapping_add(fnv(text.as_bytes())));
+        Self { column, texts, integers, bounds, lengths, sum }
     }
 
     /// Whether nothing is hidden, so that a scan needs no mask.
@@ -46,6 +49,15 @@ impl Tombstones {
     /// Number of keys.
     pub fn len(&self) -> usize {
         self.texts.len()
+    }
+
+    /// A number for these keys of this column, the same in every run; 0 when there are none. Other keys have another, but for chance.
+    pub fn mark(&self) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
+        let column = self.column.as_ref().map_or(0, |column| fnv(column.as_str().as_bytes()));
+        (self.sum ^ column.rotate_left(1)).max(1)
     }
 
     /// Whether the key with this text form is hidden.
@@ -186,6 +198,11 @@ pub(crate) fn count_rows(
         *found.entry(text.into()).or_default() += 1;
     }
     Ok(())
+}
+
+/// FNV-1a (Fowler, Noll, Vo), 64 bits.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

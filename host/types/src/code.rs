@@ -73,11 +73,13 @@ codes! {
     UnsupportedFormat = "unsupported_format", InvalidRequest, "Unsupported format", "Name one of the formats that the detail lists.";
     Unauthenticated = "unauthenticated", Unauthenticated, "No valid key", "Send Authorization: Bearer <key> with a key that is neither revoked nor expired.";
     Forbidden = "forbidden", Forbidden, "Not permitted", "Ask an admin for a key with the role or grant that the detail names.";
+    NotBound = "not_bound", Forbidden, "Profile not bound", "Use one of allowed_bindings, or another profile.";
     ProfileNotAllowed = "profile_not_allowed", Forbidden, "Profile not allowed", "Use a profile that the key lists.";
     UnknownBucket = "unknown_bucket", NotFound, "Unknown bucket", "Use one of valid_buckets.";
     UnknownDataset = "unknown_dataset", NotFound, "Unknown dataset", "Use a name from GET /catalog/datasets.";
     UnknownView = "unknown_view", NotFound, "Unknown view", "Use a name from GET /catalog/views.";
     UnknownProfile = "unknown_profile", NotFound, "Unknown profile", "Use an id from GET /catalog/profiles.";
+    UnknownIndex = "unknown_index", NotFound, "Unknown index", "Use a name from GET /vectors/indexes.";
     UnknownPlugin = "unknown_plugin", NotFound, "Unknown plugin", "Use a name from GET /plugins.";
     UnknownVersion = "unknown_version", NotFound, "Unknown version", "Use a version from GET /plugins/{name}.";
     UnknownKey = "unknown_key", NotFound, "Unknown key", "Use an id from GET /admin/keys.";
@@ -86,6 +88,8 @@ codes! {
     AlreadyExists = "already_exists", Conflict, "Name taken", "Choose another name, or delete the present holder.";
     InUse = "in_use", Conflict, "In use", "Remove what used_by lists first.";
     BucketMismatch = "bucket_mismatch", Conflict, "Another bucket holds it", "Leave the bucket header out, or name the dataset's bucket.";
+    IndexMismatch = "index_mismatch", Conflict, "The index was made another way", "Name what the detail says the index was made with, or drop the index and make it anew.";
+    IndexOutdated = "index_outdated", Conflict, "Index outdated", "Refresh the index; until then it would show what the rules no longer do.";
     KeyColumnMismatch = "key_column_mismatch", Conflict, "Another key column", "A dataset has one row key column; use the one that the detail names.";
     WriteConflict = "write_conflict", Conflict, "Concurrent write", "Repeat the request.";
     IdempotencyMismatch = "idempotency_mismatch", Conflict, "Idempotency key reused", "Use a new Idempotency-Key for a different request.";
@@ -107,6 +111,7 @@ codes! {
     ReadOnly = "read_only", Unavailable, "Read only", "Another host writes to this storage; send writes there.";
     OutcomeUnknown = "outcome_unknown", Unavailable, "Outcome unknown", "Look at what became of it before you repeat it; an ingest is repeated safely with the same Idempotency-Key.";
     ShuttingDown = "shutting_down", Unavailable, "Shutting down", "Retry against another host, or in a moment.";
+    IndexDamaged = "index_damaged", Unavailable, "Index damaged", "Tell the operator: a refresh of the index rebuilds what is damaged.";
     Corrupt = "corrupt", Bug, "Stored data is damaged", "Tell the operator: the log names the object under the request id.";
     Internal = "internal", Bug, "Internal error", "Report it with the request id.";
 }

@@ -114,6 +114,10 @@ id!(/// The id of a dataset, fresh for each one that is created: names its folde
     DatasetId, "a dataset id", is_request, "1 to 64 letters, digits, - and _");
 id!(/// The name of a view.
     ViewName, "a view name", is_slug, SLUG);
+id!(/// The name of an index.
+    IndexName, "an index name", is_slug, SLUG);
+id!(/// The id of an index or of a segment, fresh for each one that is made: names its folder.
+    IndexId, "an index id", is_request, "1 to 64 letters, digits, - and _");
 id!(/// The name of a plugin: the component's own.
     PluginName, "a plugin name", is_slug, SLUG);
 id!(/// The name that views give a rule and profiles bind to a component.
@@ -155,6 +159,15 @@ impl ProfileId {
 }
 
 impl DatasetId {
+    /// A fresh, time-ordered id.
+    pub fn fresh() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "ids are one of the places that may ask the machine")]
+        let id = ulid::Ulid::new();
+        Self(id.to_string().to_ascii_lowercase().into())
+    }
+}
+
+impl IndexId {
     /// A fresh, time-ordered id.
     pub fn fresh() -> Self {
         #[expect(clippy::disallowed_methods, reason = "ids are one of the places that may ask the machine")]

@@ -11,6 +11,6 @@ pub use clock::{Clock, ManualClock, SystemClock, random_bytes};
 pub use code::{Code, ErrorKind};
 pub use fault::{Fault, Members};
 pub use ids::{
-    Actor, BucketName, ColumnName, DatasetId, DatasetName, Digest, IdError, KeyId, KeyName, PluginName, ProfileId, RequestId,
-    RuleName, ViewName,
+    Actor, BucketName, ColumnName, DatasetId, DatasetName, Digest, IdError, IndexId, IndexName, KeyId, KeyName, PluginName,
+    ProfileId, RequestId, RuleName, ViewName,
 };
