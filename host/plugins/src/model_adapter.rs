@@ -120,7 +120,7 @@ impl ModelAdapter {
 macro_rules! exchange {
     ($opened:ident, $rule:ident, $doing:expr, |$guest:ident, $store:ident, $resource:ident| $call:expr, $check:expr) => {{
         let begun = Instant::now();
-        let limit = $opened.instance.begin();
+        let watch = $opened.instance.begin();
         let ($guest, $store, $resource) = (&$opened.guest, &mut $opened.instance.store, $opened.resource);
         let called = watch.over($call).await;
         let answer = $opened.instance.end(called).and_then(|answer| {
