@@ -2,6 +2,7 @@
 
 mod admission;
 pub(crate) mod planning;
+mod reading;
 mod scope;
 mod shape;
 mod system;
@@ -27,6 +28,10 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use self::{admission::Admission, scope::Scope};
+pub use self::{
+    reading::{ReadRequest, Reading},
+    scope::Governance,
+};
 use crate::{
     error::QueryError,
     names::Names,

@@ -121,11 +121,17 @@ fn chunks(answer: Answer, mut encoder: Box<dyn Encoder>, problem: ProblemText) -
                 Err(error) => vec![Err(error)],
             };
             for piece in pieces {
+                let whole = out.len();
                 let written = piece.and_then(|piece| encoder.batch(&piece, &mut out));
                 if let Err(error) = written {
                     match encoder.fail(error, &problem, &mut out) {
                         Ok(()) => yield Ok(Bytes::from(out)),
-                        Err(error) => yield Err(error),
+                        Err(error) => {
+                            // What came before the break is whole, and has waited long enough.
+                            out.truncate(whole);
+                            yield Ok(Bytes::from(out));
+                            yield Err(error);
+                        }
                     }
                     return;
                 }
@@ -136,9 +142,14 @@ fn chunks(answer: Answer, mut encoder: Box<dyn Encoder>, problem: ProblemText) -
                 }
             }
         }
-        match encoder.end(&outcome, &mut out) {
-            Ok(()) => yield Ok(Bytes::from(out)),
-            Err(error) => yield Err(error),
+        let whole = out.len();
+        let ended = encoder.end(&outcome, &mut out);
+        if ended.is_err() {
+            out.truncate(whole);
+        }
+        yield Ok(Bytes::from(out));
+        if let Err(error) = ended {
+            yield Err(error);
         }
     };
     body.boxed()

@@ -26,7 +26,7 @@ mod steps; // equal steps that the optimizer would take for one
 mod view; // view definitions: what a base and its rules make of them
 mod watch; // deadline and cancellation inside long loops
 
-pub use engine::{QueryEngine, QueryOptions, QueryRequest};
+pub use engine::{Governance, QueryEngine, QueryOptions, QueryRequest, ReadRequest, Reading};
 pub use error::QueryError;
 pub use govern::{Hidden, RowRedactor, RowRule};
 pub use run::{Answer, Outcome};

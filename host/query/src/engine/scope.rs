@@ -8,12 +8,14 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use lakehouse_access::{Action, Caller, Principal};
-use lakehouse_catalog::{CatalogSnapshot, Profile, Relation};
+use lakehouse_catalog::{CatalogSnapshot, Profile, Relation, RuleKind, ViewRecord};
 use lakehouse_journal::{Filter, Journal};
 use lakehouse_plugins::{Bindings, Registry};
 use lakehouse_tables::{DatasetState, Tables};
-use lakehouse_types::DatasetName;
+use lakehouse_types::{DatasetName, Digest};
 use parking_lot::Mutex;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::system::{self, JOURNAL, SYSTEM};
 use crate::{
@@ -23,6 +25,15 @@ use crate::{
     session::Template,
     view::{self, Reader},
 };
+
+/// What a reader of a relation would be given, without reading it.
+#[derive(Debug, Clone)]
+pub struct Governance {
+    /// Of the view's definition and the content of its rules: while it and the state stay the same, so does every row.
+    pub digest: Digest,
+    /// The state of the dataset that the relation stands on.
+    pub state: Arc<DatasetState>,
+}
 
 pub(super) struct Scope {
     principal: Arc<Principal>,
@@ -78,6 +89,30 @@ impl Scope {
     fn state(&self, name: &DatasetName) -> Option<Arc<DatasetState>> {
         let mut pinned = self.pinned.lock();
         pinned.entry(name.clone()).or_insert_with(|| self.tables.dataset(name)).as_ref().map(Arc::clone)
+    }
+
+    /// What governs the relation and which state it stands on; `None` if it does not exist or may not be read. Runs no rule.
+    pub(super) fn governance(&self, name: &str) -> Result<Option<Governance>, QueryError> {
+        let Some(relation) = self.catalog.relation(name).filter(|relation| self.may_read(relation)) else { return Ok(None) };
+        let (base, rules) = match &relation {
+            Relation::Dataset(record) => (&record.name, Value::Null),
+            Relation::View(record) => (&record.base_dataset, self.rules_of(record)?),
+        };
+        let Some(state) = self.state(base) else { return Ok(None) };
+        Ok(Some(Governance { digest: Digest::from_bytes(&Sha256::digest(rules.to_string()).into()), state }))
+    }
+
+    /// A view's definition, with the content of its rules in place of their names.
+    fn rules_of(&self, view: &ViewRecord) -> Result<Value, QueryError> {
+        let mut redactions = serde_json::Map::new();
+        for (column, redaction) in &view.column_redactions {
+            let (rule, overlay) = redaction.rule();
+            let resolved = self.bindings.resolved(&rule, RuleKind::Redactor, overlay.as_ref());
+            let resolved =
+                resolved.map_err(|fault| QueryError::Rule { relation: view.name.to_string(), fault: Arc::new(fault) })?;
+            redactions.insert(column.to_string(), json!([resolved.digest, resolved.config]));
+        }
+        Ok(json!({ "columns": view.columns, "row_filter": view.row_filter, "redactions": redactions }))
     }
 
     fn may_read(&self, relation: &Relation) -> bool {
