@@ -7,7 +7,7 @@ use lakehouse_catalog::{CatalogError, DatasetRecord, UsedBy};
 use lakehouse_tables::{DatasetState, TableError};
 use lakehouse_types::{Code, DatasetName};
 
-use crate::{Engine, EngineError, Page, profiles, views};
+use crate::{Engine, EngineError, Page, profiles, vectors, views};
 
 /// A dataset: its record, and its newest version once there is one.
 #[derive(Debug, Clone)]
@@ -80,6 +80,7 @@ fn for_eyes_of(caller: &Caller, dataset: &DatasetName, error: EngineError) -> En
     let (seen, hidden): (Vec<_>, Vec<_>) = used_by.into_iter().partition(|user| match user {
         UsedBy::View(name) => views::sees(caller, name),
         UsedBy::Profile(id) => profiles::sees(caller, id),
+        UsedBy::Index(name) => vectors::sees(caller, name),
     });
     if hidden.is_empty() {
         return EngineError::Catalog(CatalogError::InUse { what, used_by: seen });

@@ -27,6 +27,7 @@ use crate::{
     runtime::{Changes, Cpu},
     tasks::Tasks,
     turns::Turns,
+    vectors::Vectors,
 };
 
 /// How long a call waits for a component instance before it is told that all are busy.
@@ -72,12 +73,13 @@ pub struct Engine {
     pub(crate) turns: Turns,
     pub(crate) truth: Truth,
     pub(crate) query: Arc<QueryEngine>,
+    pub(crate) vectors: Vectors,
     /// Held while a profile binds a plugin, and while a plugin is deleted.
     pub(crate) binding: Arc<Mutex<()>>,
     pub(crate) changes: Changes,
     pub(crate) probe: Probe,
     first_key: std::sync::Mutex<Option<NewKey>>,
-    tasks: Tasks,
+    pub(crate) tasks: Tasks,
     draining: AtomicBool,
     pub(crate) cpu: Cpu,
 }
@@ -115,11 +117,12 @@ impl Engine {
         )?;
         let ingest = Ingest::new(tables.clone(), ingest_options(&settings));
         let turns = Turns::new(settings.ingest.concurrency);
+        let vectors = Vectors::new(&buckets, &settings.vector, cpu.threads());
 
         let tasks = Tasks::default();
         tasks.watch_truth(truth.clone(), settings.truth.poll, journal.clone(), clock.clone());
         tasks.watch_plugins(&registry, settings.plugins.folder.clone());
-        Ok(Arc::new(Self {
+        let engine = Arc::new(Self {
             settings,
             clock,
             buckets,
@@ -133,6 +136,7 @@ impl Engine {
             turns,
             truth,
             query: Arc::new(query),
+            vectors,
             binding: Arc::default(),
             changes: Changes::default(),
             probe: Probe::default(),
@@ -140,7 +144,10 @@ impl Engine {
             tasks,
             draining: AtomicBool::new(false),
             cpu,
-        }))
+        });
+        // Before anything is written, so that nothing that is being written is taken for litter.
+        lakehouse_vector::sweep(&engine.meta, &engine.buckets).await?;
+        Ok(engine)
     }
 
     /// The settings in force.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lakehouse_access::AccessError;
-use lakehouse_catalog::{CatalogError, UsedBy};
+use lakehouse_catalog::{CatalogError, Profile, UsedBy};
 use lakehouse_ingest::IngestError;
 use lakehouse_journal::JournalError;
 use lakehouse_plugins::PluginError;
@@ -11,7 +11,8 @@ use lakehouse_query::QueryError;
 use lakehouse_storage::StorageError;
 use lakehouse_tables::TableError;
 use lakehouse_truth::TruthError;
-use lakehouse_types::{Code, DatasetName, ErrorKind, Fault, Members, PluginName, ProfileId, RuleName, ViewName};
+use lakehouse_types::{Code, DatasetName, ErrorKind, Fault, IndexName, Members, PluginName, ProfileId, RuleName, ViewName};
+use lakehouse_vector::VectorError;
 use serde_json::json;
 
 /// A failed use case, or a start that failed.
@@ -35,6 +36,8 @@ pub enum EngineError {
     Table(#[from] TableError),
     #[error(transparent)]
     Truth(#[from] TruthError),
+    #[error(transparent)]
+    Vector(#[from] VectorError),
     /// A role that may write, without a grant on this dataset.
     #[error("the key has no write grant on dataset `{dataset}`")]
     NoWriteGrant { dataset: DatasetName },
@@ -72,6 +75,44 @@ pub enum EngineError {
     /// The definition changed between the check and the write.
     #[error("{what} was changed by someone else meanwhile")]
     Raced { what: String },
+    /// Another refresh of it, or its deletion, runs.
+    #[error("index `{index}` is being refreshed or dropped")]
+    IndexBusy { index: IndexName },
+    #[error("as many indexes are being refreshed as the server allows ([vector] refreshes)")]
+    RefreshesBusy,
+    #[error("index `{index}` was made {what} `{was}`; name that, or drop the index first")]
+    IndexMismatch { index: IndexName, what: &'static str, was: String },
+    #[error("index `{index}` does not exist yet, so `{member}` must be said")]
+    IndexNeeds { index: IndexName, member: &'static str },
+    #[error("`chunk_size` and `overlap` are for text; vectors are indexed as they are")]
+    VectorsAreWhole,
+    #[error("the path names neither a dataset nor a view")]
+    NoRelation,
+    #[error("the first refresh of index `{index}` has not ended yet")]
+    IndexNotReady { index: IndexName },
+    #[error(
+        "the view or the rules behind index `{index}` have changed, or differ under this profile: it is searched again after a refresh"
+    )]
+    IndexOutdated { index: IndexName },
+    #[error("the key has no read grant on index `{index}`, nor on the relation that it belongs to")]
+    NoIndexGrant { index: IndexName },
+    #[error(
+        "the key searches index `{index}` by a grant on its name, so it may not choose what it is made of: it has no read grant on \
+         `{relation}`"
+    )]
+    NoInsight { index: IndexName, relation: String },
+    #[error("as many long searches run as there are query threads")]
+    SearchesBusy,
+    #[error("a filter reads the relation of index `{index}`, and the key has a grant on the index alone")]
+    FilterNeedsGrant { index: IndexName },
+    #[error("index `{index}` holds vectors of a column, and no embedder made them: search it with `vector`")]
+    NeedsVector { index: IndexName },
+    #[error("index `{index}` was embedded with `{made_with}`, and profile `{profile}` embeds with `{embeds_with}`")]
+    OtherEmbedder { index: IndexName, made_with: PluginName, profile: ProfileId, embeds_with: PluginName },
+    #[error("profile '{profile}' is not bound to '{relation}' — allowed bindings: [{}]", allowed.join(", "))]
+    NotBound { profile: ProfileId, relation: String, allowed: Vec<String> },
+    #[error("{what} must be from {min} to {max}")]
+    OutOfRange { what: &'static str, min: usize, max: usize },
     #[error("the thread pool could not be started")]
     Runtime(#[source] std::io::Error),
     #[error("this program's own path is unknown")]
@@ -79,6 +120,12 @@ pub enum EngineError {
     /// A task was cancelled or panicked.
     #[error("work was lost: {0}")]
     Lost(&'static str),
+}
+
+impl EngineError {
+    pub(crate) fn not_bound(profile: &Profile, relation: &str) -> Self {
+        Self::NotBound { profile: profile.id.clone(), relation: relation.to_owned(), allowed: profile.bound_datasets.clone() }
+    }
 }
 
 /// Delegates to the part's own fault, or answers for this crate's variants.
@@ -94,6 +141,7 @@ macro_rules! delegate {
             Self::Storage($fault) => $told,
             Self::Table($fault) => $told,
             Self::Truth($fault) => $told,
+            Self::Vector($fault) => $told,
             $($own)*
         }
     };
@@ -108,6 +156,14 @@ impl Fault for EngineError {
             Self::IngestBusy { .. } => Code::Busy,
             Self::PluginInUse { .. } | Self::DatasetInUse { .. } => Code::InUse,
             Self::Raced { .. } => Code::WriteConflict,
+            Self::IndexBusy { .. } | Self::RefreshesBusy | Self::SearchesBusy => Code::Busy,
+            Self::IndexMismatch { .. } | Self::OtherEmbedder { .. } => Code::IndexMismatch,
+            Self::IndexNeeds { .. } | Self::VectorsAreWhole | Self::NeedsVector { .. } => Code::InvalidBody,
+            Self::NoRelation => Code::InvalidName,
+            Self::OutOfRange { .. } => Code::InvalidParameter,
+            Self::IndexNotReady { .. } | Self::IndexOutdated { .. } => Code::IndexOutdated,
+            Self::NoIndexGrant { .. } | Self::FilterNeedsGrant { .. } | Self::NoInsight { .. } => Code::Forbidden,
+            Self::NotBound { .. } => Code::NotBound,
             Self::Runtime(_) | Self::Program(_) | Self::Lost(_) => Code::Internal,
         )
     }
@@ -133,7 +189,23 @@ impl Fault for EngineError {
             | Self::KeptFilter { .. }
             | Self::NameTaken { .. }
             | Self::IngestBusy { .. }
-            | Self::Raced { .. } => self.to_string(),
+            | Self::Raced { .. }
+            | Self::IndexBusy { .. }
+            | Self::RefreshesBusy
+            | Self::IndexMismatch { .. }
+            | Self::IndexNeeds { .. }
+            | Self::VectorsAreWhole
+            | Self::NoRelation
+            | Self::IndexNotReady { .. }
+            | Self::IndexOutdated { .. }
+            | Self::NoIndexGrant { .. }
+            | Self::FilterNeedsGrant { .. }
+            | Self::NoInsight { .. }
+            | Self::SearchesBusy
+            | Self::NeedsVector { .. }
+            | Self::OtherEmbedder { .. }
+            | Self::NotBound { .. }
+            | Self::OutOfRange { .. } => self.to_string(),
             Self::Runtime(_) | Self::Program(_) | Self::Lost(_) => "the server could not do the work".into(),
         )
     }
@@ -147,6 +219,7 @@ impl Fault for EngineError {
             Self::DatasetInUse { used_by, hidden, .. } => {
                 Members::from_iter([("used_by".to_owned(), json!(used_by)), ("used_by_hidden".to_owned(), json!(hidden))])
             }
+            Self::NotBound { allowed, .. } => Members::from_iter([("allowed_bindings".to_owned(), json!(allowed))]),
             _ => Members::new(),
         )
     }

@@ -1,13 +1,13 @@
 //! Who may change what stands behind a view's redactions.
 //!
 //! **Invariant**: by changing a rule nobody comes to see more through a view than its grants give: who reads a view and not its base
-//! changes no rule that the view is redacted with, under no profile.
+//! changes no rule that the view is redacted with, under no profile. Who searches an index of a view reads it, in this sense.
 
 use std::collections::BTreeSet;
 
 use lakehouse_access::Caller;
 use lakehouse_catalog::Profile;
-use lakehouse_types::{PluginName, RuleName};
+use lakehouse_types::{PluginName, RuleName, ViewName};
 
 use crate::{Engine, EngineError};
 
@@ -22,7 +22,7 @@ impl Engine {
         let present = self.catalog.snapshot();
         for view in present.views.values() {
             let (name, base) = (&view.name, &view.base_dataset);
-            if !caller.principal.may_read_view(name) || caller.principal.may_read_dataset(base) {
+            if !self.sees_through(caller, name) || caller.principal.may_read_dataset(base) {
                 continue;
             }
             if let Some(rule) = view.column_redactions.values().map(|how| how.rule().0).find(|rule| rules.contains(rule)) {
@@ -31,6 +31,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether the caller reads the view, or searches an index that holds what it shows.
+    pub(crate) fn sees_through(&self, caller: &Caller, view: &ViewName) -> bool {
+        let present = self.catalog.snapshot();
+        let indexes = present.indexes.values().filter(|index| index.relation == view.as_str());
+        caller.principal.may_read_view(view)
+            || indexes.map(|index| &index.name).any(|index| caller.principal.may_search_index(index))
     }
 
     /// The same, of all rules that run a plugin.

@@ -23,6 +23,7 @@ mod tasks; // what runs in the background
 mod tombstones;
 mod truth;
 mod turns; // to ingest
+mod vectors; // indexes and search
 mod views;
 
 #[cfg(test)]
@@ -39,12 +40,15 @@ pub use plugins::{PluginCounts, PluginDetail, PluginPage};
 pub use query::RowCount;
 pub use tombstones::{Bury, Restore};
 pub use truth::{TruthRule, TruthRules};
+pub use vectors::{
+    ActivatedIndex, ActivatedRule, Activation, Hits, RefreshIndex, RefreshReport, SearchIndex, Seek, ShownIndex, StaleDataset,
+};
 pub use views::View;
 
 pub use lakehouse_access::{Action, Caller, CreateKey, Grant, KeyInfo, NewKey, Principal, Role};
 pub use lakehouse_catalog::{
-    ComponentRef, DatasetRecord, HnswConfig, Profile, ProfileInput, Redaction, RefreshPolicy, RuleBinding, RuleKind, RuleLimits,
-    TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
+    ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile, ProfileInput, Redaction,
+    RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
 };
 pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError};
 pub use lakehouse_journal::{Event, EventKind, Filter as EventFilter, Outcome as EventOutcome, Page as EventPage};
@@ -57,3 +61,4 @@ pub use lakehouse_query::{QueryError, QueryRequest, format};
 pub use lakehouse_settings::Settings;
 pub use lakehouse_tables::{Burial, BurialFailure, Column, CommitReport, DatasetState, FailureReason, Restoration, WriteMode};
 pub use lakehouse_truth::Evaluation;
+pub use lakehouse_vector::{Counts as RefreshCounts, Found, Method};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lakehouse_access::{Action, Caller};
+use lakehouse_catalog::CatalogError;
 use lakehouse_journal::Stamp;
 use lakehouse_plugins::{DryRun, DryRunReport, FolderFailure, PluginDetails, PluginList, PluginSummary, PushReport};
 use lakehouse_types::{PluginName, ProfileId, RuleName};
@@ -99,10 +100,10 @@ impl Engine {
             .await
     }
 
-    /// Removes a plugin that no profile binds.
+    /// Removes a plugin that no profile binds and no index was made with.
     ///
     /// # Errors
-    /// When the caller may not, it does not exist, or a profile binds it.
+    /// When the caller may not, it does not exist, or a profile binds it or an index pins it.
     pub async fn delete_plugin(self: &Arc<Self>, caller: &Caller, name: &PluginName) -> Result<(), EngineError> {
         self.require(caller, Action::ManagePlugins).await?;
         let (engine, by, name) = (Arc::clone(self), self.stamp(caller), name.clone());
@@ -116,6 +117,10 @@ impl Engine {
         let used_by = self.catalog.snapshot().users_of_plugin(name);
         if !used_by.is_empty() {
             return Err(EngineError::PluginInUse { plugin: name.clone(), used_by });
+        }
+        let used_by = self.catalog.snapshot().indexes_by_plugin(name);
+        if !used_by.is_empty() {
+            return Err(CatalogError::InUse { what: format!("plugin `{name}`"), used_by }.into());
         }
         Ok(self.registry.delete(by, name).await?)
     }

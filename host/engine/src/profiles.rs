@@ -122,7 +122,7 @@ impl Engine {
 }
 
 /// Opens the rule once with its configuration.
-async fn try_rule(bindings: &Bindings, rule: &RuleBinding) -> Result<(), EngineError> {
+pub(crate) async fn try_rule(bindings: &Bindings, rule: &RuleBinding) -> Result<(), EngineError> {
     match rule.kind {
         RuleKind::Redactor => drop(bindings.redactor(&rule.name, None).await?),
         RuleKind::Condition => drop(bindings.condition(&rule.name, None).await?),

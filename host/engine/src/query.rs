@@ -43,7 +43,7 @@ impl Engine {
 
     /// Journals what was refused to those who may not do everything: a name that is not theirs to read, whether or not anything has
     /// it, and a statement that only admins or nobody may run.
-    async fn judged(&self, caller: &Caller, error: QueryError) -> EngineError {
+    pub(crate) async fn judged(&self, caller: &Caller, error: QueryError) -> EngineError {
         let what = match &error {
             _ if caller.principal.is_admin() => None,
             QueryError::UnknownTable { name, .. } => Some(format!("read {name}")),

@@ -33,7 +33,7 @@ impl Engine {
     }
 
     async fn define_view(&self, caller: &Caller, mut input: ViewInput) -> Result<View, EngineError> {
-        if caller.principal.may_read_view(&input.name) && !caller.principal.may_read_dataset(&input.base_dataset) {
+        if self.sees_through(caller, &input.name) && !caller.principal.may_read_dataset(&input.base_dataset) {
             let refusal = EngineError::NoReadGrant { view: input.name.clone(), dataset: input.base_dataset.clone() };
             return Err(self.denied(caller, &format!("define view {}", input.name), refusal).await);
         }

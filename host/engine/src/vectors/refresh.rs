@@ -1,0 +1,436 @@
+//! An index that follows its relation.
+//!
+//! **Invariant**: what is searched changes in one transaction, with its journal event and the dataset's marks; until then, and when
+//! anything fails, searches see what was there before.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use lakehouse_access::{Action, Caller};
+use lakehouse_catalog::{
+    CatalogError, CatalogSnapshot, IdType, IndexLitter, IndexMetric, IndexRecord, IndexSource, PendingSegments, Profile, Recipe,
+    Relation, Seen, SegmentRecord,
+};
+use lakehouse_journal::{Draft, EventKind, Stamp};
+use lakehouse_plugins::Bindings;
+use lakehouse_query::{Governance, ReadRequest};
+use lakehouse_tables::DatasetState;
+use lakehouse_types::{ColumnName, DatasetId, DatasetName, Fault, IndexId, IndexName};
+use lakehouse_vector::{Counts, Keep, Plan, Refreshed, Structure, VectorError, folder_of_segment};
+use serde_json::{Value, json};
+
+use super::{
+    host,
+    recipe::{self, Overlays},
+};
+use crate::{Engine, EngineError};
+
+/// Links of a graph's node.
+const GRAPH_LINKS: u32 = 32;
+/// Candidates of a graph's search where a profile names none.
+const EF_SEARCH: u32 = 128;
+/// Candidates of a graph's node while it is linked, where a profile names none.
+const EF_CONSTRUCTION: u32 = 80;
+
+/// What to index, and how. What is left out is as it was at the refresh before.
+#[derive(Debug, Clone, Default)]
+pub struct RefreshIndex {
+    /// A dataset or view.
+    pub relation: String,
+    pub id_column: Option<ColumnName>,
+    pub source: Option<IndexSource>,
+    pub metric: Option<IndexMetric>,
+    pub chunk_size: Option<u32>,
+    pub overlap: Option<u32>,
+    /// What stands before the row key in a document id.
+    pub id_prefix: Option<String>,
+}
+
+/// What a refresh did.
+#[derive(Debug, Clone)]
+pub struct RefreshReport {
+    pub index: Arc<IndexRecord>,
+    pub counts: Counts,
+    /// Whether everything was embedded anew, because the rules or columns are others than before.
+    pub is_rebuilt: bool,
+    /// Whether the index was behind its rows or rules, and is no longer.
+    pub stale_cleared: bool,
+    pub duration: Duration,
+}
+
+impl Engine {
+    /// Makes an index, or brings it up to date: embeds what is new or changed, drops what is gone.
+    ///
+    /// # Errors
+    /// When the caller may not; the relation, its columns or the rules do not fit; the index was made of something else, or under
+    /// another profile; it is being refreshed already; a rule fails. Nothing of a failed refresh is searched, and the next one goes on
+    /// from what it had embedded.
+    pub async fn refresh_index(
+        self: &Arc<Self>,
+        caller: &Caller,
+        name: &IndexName,
+        what: RefreshIndex,
+    ) -> Result<RefreshReport, EngineError> {
+        self.require(caller, Action::ManageIndexes).await?;
+        let (engine, caller, name) = (Arc::clone(self), caller.clone(), name.clone());
+        let cpu = self.cpu.handle();
+        // Every row is looked at: on the query threads, which may be busy without anybody's request being late.
+        let work = async move { engine.refresh_now(&caller, &name, what).await };
+        let running = async move { cpu.spawn(work).await.map_err(|_| EngineError::Lost("a refresh ended early"))? };
+        self.changes.to_the_end(running).await
+    }
+
+    async fn refresh_now(&self, caller: &Caller, name: &IndexName, what: RefreshIndex) -> Result<RefreshReport, EngineError> {
+        let begun = Instant::now();
+        let _taken = self.vectors.take(name)?;
+        let present = self.catalog.snapshot();
+        let profile = Arc::clone(present.profile(&caller.profile)?);
+        let base = base_of(&present, &what.relation)?;
+        if !profile.reaches(&what.relation) {
+            let refusal = EngineError::not_bound(&profile, &what.relation);
+            return Err(self.denied(caller, &format!("refresh {name}"), refusal).await);
+        }
+        let before = present.indexes.get(name).cloned();
+        let bindings = Bindings::new(self.registry.snapshot(), profile.effective_rules());
+        let recipe = recipe_of(before.as_deref(), &what, &bindings, &profile, name)?;
+        check_owner(before.as_deref(), &what.relation, caller, name)?;
+
+        // Who searches by the index's name alone does not choose what stands behind it.
+        let is_other = before.as_ref().is_none_or(|before| before.recipe != recipe);
+        if is_other && caller.principal.may_search_index(name) && !self.reads(caller, &what.relation, &base) {
+            let refusal = EngineError::NoInsight { index: name.clone(), relation: what.relation };
+            return Err(self.denied(caller, &format!("refresh {name}"), refusal).await);
+        }
+
+        let reader = host(caller);
+        let governance = self.query.governance(&reader, &what.relation)?;
+        let is_damaged = before.as_ref().is_some_and(|before| self.vectors.damaged.lock().contains(&before.id));
+        let was_stale = before
+            .as_ref()
+            .is_none_or(|before| !before.is_ready() || before.recipe != recipe || !is_current(before, &governance) || is_damaged);
+        if let Some(before) = &before
+            && !was_stale
+            && before.pending.is_none()
+            && self.is_up_to_date(before, &governance.state)
+        {
+            let (index, duration) = (Arc::clone(before), begun.elapsed());
+            let counts = Counts { rows: index.rows(), unchanged_rows: index.rows(), ..Counts::default() };
+            return Ok(RefreshReport { index, counts, is_rebuilt: false, stale_cleared: false, duration });
+        }
+
+        let place = self.vectors.place()?;
+        let is_rebuilt = before.as_ref().is_some_and(|before| before.is_ready() && before.recipe != recipe);
+        let embedding = recipe::open(&bindings, &profile, &recipe).await?;
+        let request = ReadRequest {
+            relation: &what.relation,
+            columns: &[recipe.id_column.as_str(), recipe.source.column().as_str()],
+            filter: None,
+            deadline: Some(self.settings.vector.refresh_deadline),
+            place: Some(place),
+        };
+        let reading = self.query.read(&reader, request).await?;
+        let rows = reading.answer.batches.map(|batch| batch.map_err(|error| Arc::new(error) as Arc<dyn Fault>)).boxed();
+        let work = Work {
+            engine: self,
+            by: self.stamp(caller),
+            profile,
+            before,
+            recipe,
+            base,
+            relation: what.relation,
+            name: name.clone(),
+            governance: reading.governance,
+        };
+        let plan = work.plan(is_damaged);
+        let draft = Arc::clone(&plan.index);
+        let mut keep =
+            Pending { engine: self, by: work.by.clone(), draft, recipe: work.recipe.clone(), kept: plan.pending.clone() };
+        let indexes = &self.vectors.indexes;
+        let refreshed = lakehouse_vector::refresh(indexes, &self.meta, plan, rows, embedding, &mut keep).await?;
+        let index = work.commit(&keep.draft, refreshed.clone(), is_rebuilt).await?;
+        let duration = begun.elapsed();
+        Ok(RefreshReport { index, counts: refreshed.counts, is_rebuilt, stale_cleared: was_stale, duration })
+    }
+
+    /// Whether the index has just these rows, tombstones included.
+    fn is_up_to_date(&self, index: &IndexRecord, state: &Arc<DatasetState>) -> bool {
+        let known = self.vectors.fresh.lock().get(&index.id).and_then(std::sync::Weak::upgrade);
+        known.is_some_and(|known| Arc::ptr_eq(&known, state)) || index.seen.tombstones == state.tombstones.mark()
+    }
+}
+
+/// Whether the index was made from this version under these rules.
+pub(super) fn is_current(index: &IndexRecord, governance: &Governance) -> bool {
+    let Governance { digest, state } = governance;
+    let seen = &index.seen;
+    index.governance == *digest
+        && seen.dataset.as_str() == state.id
+        && seen.version == state.version
+        && seen.tombstones == state.tombstones.mark()
+}
+
+/// Whether the relation may have rows that the index does not know: rows that came, or rows that were hidden then.
+pub(super) fn is_behind(index: &IndexRecord, governance: &Governance) -> bool {
+    index.seen.version != governance.state.version
+        || (index.seen.tombstones != 0 && index.seen.tombstones != governance.state.tombstones.mark())
+}
+
+fn base_of(present: &CatalogSnapshot, relation: &str) -> Result<DatasetName, EngineError> {
+    match present.relation(relation) {
+        Some(Relation::Dataset(record)) => Ok(record.name.clone()),
+        Some(Relation::View(record)) => Ok(record.base_dataset.clone()),
+        None => {
+            let name = relation.parse().map_err(|_| EngineError::NoRelation)?;
+            Err(CatalogError::UnknownDataset { name }.into())
+        }
+    }
+}
+
+/// An index belongs to one relation and one profile.
+fn check_owner(before: Option<&IndexRecord>, relation: &str, caller: &Caller, name: &IndexName) -> Result<(), EngineError> {
+    let Some(before) = before else { return Ok(()) };
+    let other = |what, was: &str| EngineError::IndexMismatch { index: name.clone(), what, was: was.to_owned() };
+    if before.relation != relation {
+        return Err(other("of relation", &before.relation));
+    }
+    if before.profile != caller.profile {
+        return Err(other("under profile", before.profile.as_str()));
+    }
+    Ok(())
+}
+
+/// What the index is made with from now on.
+fn recipe_of(
+    before: Option<&IndexRecord>,
+    what: &RefreshIndex,
+    bindings: &Bindings,
+    profile: &Profile,
+    name: &IndexName,
+) -> Result<Recipe, EngineError> {
+    let before = before.map(|before| &before.recipe);
+    let missing = |member| EngineError::IndexNeeds { index: name.clone(), member };
+    let id_column = what.id_column.clone().or_else(|| before.map(|before| before.id_column.clone()));
+    let source = what.source.clone().or_else(|| before.map(|before| before.source.clone()));
+    let source = source.ok_or_else(|| missing("text_column"))?;
+    let metric = what.metric.or_else(|| before.map(|before| before.metric)).unwrap_or_default();
+    let mut overlays = before.map(|before| Overlays::of(&before.rules)).unwrap_or_default();
+    if let IndexSource::Text(_) = source {
+        for (member, value) in [("chunk_size", what.chunk_size), ("overlap", what.overlap)] {
+            if let Some(value) = value {
+                Overlays::set(&mut overlays.chunker, member, json!(value));
+            }
+        }
+    } else if what.chunk_size.is_some() || what.overlap.is_some() {
+        return Err(EngineError::VectorsAreWhole);
+    }
+    if let Some(prefix) = &what.id_prefix {
+        Overlays::set(&mut overlays.id_mapper, "prefix", Value::from(prefix.as_str()));
+    }
+    let rules = recipe::resolve(bindings, profile, &source, &overlays)?;
+    Ok(Recipe { id_column: id_column.ok_or_else(|| missing("id_column"))?, source, metric, rules })
+}
+
+/// One refresh that has something to do.
+struct Work<'e> {
+    engine: &'e Engine,
+    by: Stamp,
+    profile: Arc<Profile>,
+    before: Option<Arc<IndexRecord>>,
+    recipe: Recipe,
+    base: DatasetName,
+    relation: String,
+    name: IndexName,
+    governance: Governance,
+}
+
+impl Work<'_> {
+    fn plan(&self, verify: bool) -> Plan {
+        let hnsw = self.profile.hnsw_config;
+        let structure = Structure {
+            flat_below: self.engine.settings.vector.flat_below,
+            m: GRAPH_LINKS,
+            ef_construction: hnsw.map_or(EF_CONSTRUCTION, |config| config.ef_construction),
+            ef_search: hnsw.map_or(EF_SEARCH, |config| config.ef_search),
+        };
+        let pending = self.before.as_ref().and_then(|before| before.pending.as_ref());
+        let pending = pending.filter(|pending| pending.recipe == self.recipe);
+        let index = IndexRecord { dimensions: pending.map(|pending| pending.dimensions), ..self.draft() };
+        let index = match &self.before {
+            Some(before) if before.is_ready() && before.recipe == self.recipe => {
+                let (segments, dimensions) = (before.segments.clone(), before.dimensions.or(index.dimensions));
+                IndexRecord { segments, dimensions, refreshed_at: before.refreshed_at, id_type: before.id_type, ..index }
+            }
+            _ => index,
+        };
+        Plan {
+            index: Arc::new(index),
+            pending: pending.map(|pending| pending.segments.clone()).unwrap_or_default(),
+            structure,
+            segment_bytes: self.engine.settings.vector.segment_bytes,
+            verify,
+        }
+    }
+
+    /// The index without segments, as this refresh makes it.
+    fn draft(&self) -> IndexRecord {
+        let state = &self.governance.state;
+        let before = self.before.as_deref();
+        IndexRecord {
+            name: self.name.clone(),
+            id: before.map_or_else(IndexId::fresh, |before| before.id.clone()),
+            relation: self.relation.clone(),
+            base: self.base.clone(),
+            bucket: before.map_or_else(|| state.bucket.clone(), |before| before.bucket.clone()),
+            recipe: self.recipe.clone(),
+            id_type: IdType::Text,
+            profile: self.profile.id.clone(),
+            dimensions: None,
+            governance: self.governance.digest.clone(),
+            seen: Seen {
+                dataset: DatasetId::new(&state.id).unwrap_or_else(|_| DatasetId::fresh()),
+                version: state.version,
+                tombstones: state.tombstones.mark(),
+                files: state.file_marks(),
+            },
+            generation: before.map_or(0, |before| before.generation),
+            segments: Vec::new(),
+            pending: None,
+            created_at: before.map_or(self.by.at, |before| before.created_at),
+            created_by: before.map_or_else(|| self.by.actor.clone(), |before| before.created_by.clone()),
+            refreshed_at: None,
+        }
+    }
+
+    /// Marks what came in while the refresh was being committed.
+    async fn mark_late_rows(&self, by: &Stamp, record: &IndexRecord, state: &DatasetState) -> Result<(), EngineError> {
+        let newest = self.engine.tables.dataset(&record.base);
+        if newest.is_none_or(|newest| newest.id == state.id && newest.version == state.version) {
+            return Ok(());
+        }
+        self.engine
+            .catalog
+            .edit(by, |present, edit| {
+                let mut dataset = present.dataset(&record.base)?.as_ref().clone();
+                if dataset.mark_stale(by.at) {
+                    edit.put_dataset(dataset)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn commit(&self, draft: &IndexRecord, refreshed: Refreshed, is_rebuilt: bool) -> Result<Arc<IndexRecord>, EngineError> {
+        let now = self.engine.clock.now();
+        let Refreshed { segments, mut litter, dimensions, id_type, counts } = refreshed;
+        // Segments of before that are named no more: of other rules, or without a live row.
+        let named: BTreeSet<&IndexId> = segments.iter().map(|segment| &segment.id).collect();
+        if let Some(before) = &self.before {
+            let pending = before.pending.iter().flat_map(|pending| &pending.segments);
+            let gone = before.segments.iter().chain(pending).filter(|segment| !named.contains(&segment.id));
+            litter.extend(gone.map(|segment| folder_of_segment(&before.id, &segment.id)));
+        }
+        let record = IndexRecord {
+            segments,
+            dimensions,
+            id_type: id_type.unwrap_or(draft.id_type),
+            pending: None,
+            generation: draft.generation + 1,
+            refreshed_at: Some(now),
+            ..draft.clone()
+        };
+        let details = json!({
+            "relation": self.relation, "rows": record.rows(), "new": counts.new_rows, "changed": counts.changed_rows,
+            "removed": counts.removed_rows, "embedded": counts.embedded, "rebuilt": is_rebuilt,
+        });
+        let by = Stamp { at: now, ..self.by.clone() };
+        let stored = record.clone();
+        let state = Arc::clone(&self.governance.state);
+        self.engine
+            .catalog
+            .edit(&by, |present, edit| {
+                edit.put_index(stored.clone())?;
+                for folder in &litter {
+                    let note = IndexLitter { bucket: stored.bucket.clone(), folder: folder.clone() };
+                    edit.txn().put(folder, &note).map_err(CatalogError::from)?;
+                }
+                let mut dataset = present.dataset(&stored.base)?.as_ref().clone();
+                dataset.last_embedded_at = Some(now);
+                let newest = self.engine.tables.dataset(&stored.base);
+                let is_newest = newest.is_some_and(|newest| newest.id == state.id && newest.version == state.version);
+                let of_base = present.indexes.values().filter(|other| other.base == stored.base && other.name != stored.name);
+                let others_are = of_base.clone().all(|other| other.is_ready() && other.seen.version == state.version);
+                if is_newest && others_are {
+                    dataset.embedding_stale_since = None;
+                } else {
+                    dataset.mark_stale(now);
+                }
+                edit.put_dataset(dataset)?;
+                edit.event(
+                    Draft::new(EventKind::IndexRefresh, stored.name.as_str()).dataset(stored.base.clone()).details(details),
+                );
+                Ok::<_, EngineError>(())
+            })
+            .await?;
+        self.mark_late_rows(&by, &record, &state).await?;
+        self.engine.vectors.damaged.lock().remove(&record.id);
+        self.engine.vectors.fresh.lock().insert(record.id.clone(), Arc::downgrade(&state));
+        if !litter.is_empty() {
+            self.engine.sweep_indexes(litter);
+        }
+        Ok(Arc::new(record))
+    }
+}
+
+/// Names what is embedded as pending, so that a refresh that fails or is killed has not worked in vain.
+struct Pending<'e> {
+    engine: &'e Engine,
+    by: Stamp,
+    draft: Arc<IndexRecord>,
+    recipe: Recipe,
+    kept: Vec<SegmentRecord>,
+}
+
+#[async_trait]
+impl Keep for Pending<'_> {
+    async fn keep(&mut self, segment: &SegmentRecord, dimensions: u32) -> Result<(), VectorError> {
+        self.kept.push(segment.clone());
+        let pending = PendingSegments { recipe: self.recipe.clone(), dimensions, segments: self.kept.clone() };
+        let folder = folder_of_segment(&self.draft.id, &segment.id);
+        let draft = &self.draft;
+        let edited = self
+            .engine
+            .catalog
+            .edit(&self.by, |present, edit| {
+                // What is searched stays as it is.
+                let mut record = match present.indexes.get(&draft.name) {
+                    Some(before) => IndexRecord::clone(before),
+                    None => IndexRecord { segments: Vec::new(), refreshed_at: None, ..IndexRecord::clone(draft) },
+                };
+                // What another recipe left there is of no use any more.
+                for other in
+                    record.pending.iter().filter(|other| other.recipe != pending.recipe).flat_map(|other| &other.segments)
+                {
+                    let folder = folder_of_segment(&record.id, &other.id);
+                    let litter = IndexLitter { bucket: record.bucket.clone(), folder: folder.clone() };
+                    edit.txn().put(&folder, &litter)?;
+                }
+                record.pending = Some(pending);
+                // The view may stand on another dataset than before.
+                record.base = draft.base.clone();
+                edit.put_index(record)?;
+                edit.txn().delete::<IndexLitter>(&folder);
+                Ok::<_, CatalogError>(())
+            })
+            .await;
+        edited.map_err(|error| VectorError::Source(Arc::new(error)))
+    }
+
+    fn read(&mut self, rows: u64) {
+        tracing::debug!(index = %self.draft.name, rows, "refreshing");
+    }
+}
