@@ -90,7 +90,7 @@ async fn admit(app: &App, rule: Rule, parts: &mut Parts) -> Result<u64, Problem>
     }
     let settings = app.engine.settings();
     let limit = match rule.load {
-        Load::Small => u64::try_from(settings.server.max_json_bytes).unwrap_or(u64::MAX),
+        Load::Small | Load::Work => u64::try_from(settings.server.max_json_bytes).unwrap_or(u64::MAX),
         Load::File => settings.server.max_body_bytes,
         Load::Component => u64::try_from(settings.plugins.max_component_bytes).unwrap_or(u64::MAX),
     };
@@ -117,8 +117,8 @@ async fn refuse_foreigners(app: &App, parts: &Parts, request_id: &RequestId) -> 
 }
 
 async fn run(app: &App, rule: Rule, request: Request, inflow: &Inflow, next: Next) -> Response {
-    let reads_only =
-        request.method().is_safe() || matches!(rule.access, Access::May(Action::Query | Action::EvaluateTruth | Action::DryRun));
+    let reads_only = request.method().is_safe()
+        || matches!(rule.access, Access::May(Action::Query | Action::Search | Action::EvaluateTruth | Action::DryRun));
     let response = match rule.load {
         Load::Small => match tokio::time::timeout(app.engine.settings().server.request_timeout, next.run(request)).await {
             Ok(response) => response,
@@ -133,7 +133,7 @@ async fn run(app: &App, rule: Rule, request: Request, inflow: &Inflow, next: Nex
             )
             .into_response(),
         },
-        Load::File | Load::Component => next.run(request).await,
+        Load::File | Load::Component | Load::Work => next.run(request).await,
     };
     // Whatever a reader of the body made of its end, the caller learns why it was cut.
     match inflow.cut() {

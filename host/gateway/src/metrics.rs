@@ -30,6 +30,10 @@ pub(crate) struct Metrics {
     query_rows: IntCounter,
     query_seconds: Histogram,
     ingest_rows: IntCounter,
+    search_seconds: HistogramVec,
+    embedded: IntCounter,
+    refresh_seconds: Histogram,
+    index_bytes: IntGauge,
     memory: IntGauge,
     plugins: PluginCounters,
     storage: IntCounterVec,
@@ -88,6 +92,15 @@ impl Metrics {
             HistogramOpts::new("lakehouse_query_seconds", "Time until a query's answer began").buckets(SECONDS.to_vec()),
         )?;
         registry.register(Box::new(query_seconds.clone()))?;
+        let search_seconds = HistogramVec::new(
+            HistogramOpts::new("lakehouse_search_seconds", "Time of a search, by method").buckets(SECONDS.to_vec()),
+            &["method"],
+        )?;
+        registry.register(Box::new(search_seconds.clone()))?;
+        let refresh_seconds = Histogram::with_opts(
+            HistogramOpts::new("lakehouse_refresh_seconds", "Time of an index's refresh").buckets(SECONDS.to_vec()),
+        )?;
+        registry.register(Box::new(refresh_seconds.clone()))?;
         Ok(Self {
             requests: counter("lakehouse_http_requests_total", "Requests answered", &["route", "method", "status"])?,
             latency,
@@ -96,6 +109,10 @@ impl Metrics {
             query_rows: total("lakehouse_query_rows_total", "Rows sent by queries")?,
             query_seconds,
             ingest_rows: total("lakehouse_ingest_rows_total", "Rows ingested")?,
+            search_seconds,
+            embedded: total("lakehouse_embedded_texts_total", "Texts that embedders were called with")?,
+            refresh_seconds,
+            index_bytes: gauge("lakehouse_index_memory_bytes", "Parts of indexes in memory")?,
             memory: gauge("process_resident_memory_bytes", "Resident memory")?,
             plugins: PluginCounters {
                 calls: counter("lakehouse_plugin_calls_total", "Calls into components", &["plugin"])?,
@@ -140,6 +157,17 @@ impl Metrics {
         self.ingest_rows.inc_by(rows);
     }
 
+    /// A search has ended.
+    pub(crate) fn searched(&self, method: &str, elapsed: Duration) {
+        self.search_seconds.with_label_values(&[method]).observe(elapsed.as_secs_f64());
+    }
+
+    /// A refresh has committed.
+    pub(crate) fn refreshed(&self, embedded: u64, elapsed: Duration) {
+        self.embedded.inc_by(embedded);
+        self.refresh_seconds.observe(elapsed.as_secs_f64());
+    }
+
     /// All metrics as text.
     ///
     /// # Errors
@@ -149,6 +177,7 @@ impl Metrics {
             self.memory.set(bytes);
         }
         let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        self.index_bytes.set(i64::try_from(engine.index_memory_bytes()).unwrap_or(i64::MAX));
         self.plugins.set(&engine.plugin_counts());
         self.storage.reset();
         for (operation, count) in engine.storage_counts() {

@@ -41,6 +41,8 @@ pub(crate) enum Access {
 pub(crate) enum Load {
     /// A JSON body up to `max_json_kib`, an answer that begins within `request_timeout_ms`.
     Small,
+    /// The same body; the answer may take as long as the work does.
+    Work,
     /// A file up to `max_body_mib`, streamed, with no bound in time but progress.
     File,
     /// A component up to `max_component_mib`; compiling has its own deadline.

@@ -16,6 +16,7 @@ mod profiles;
 mod query;
 mod tombstones;
 mod truth;
+mod vectors;
 mod views;
 
 /// All routes. The router, the OpenAPI document and the role matrix are made from this list.
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Route> {
         profiles::routes(),
         plugins::routes(),
         dry_run::routes(),
+        vectors::routes(),
         truth::routes(),
         journal::routes(),
         keys::routes(),

@@ -204,7 +204,7 @@ async fn what_comes_before_a_break_arrives() {
         );
         client.write_all((head + &body).as_bytes()).await.unwrap();
         let text = read_to_end(&mut client).await;
-        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("seven\n7\n"), "{text:?}");
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("seven\r\n7\r\n"), "{text:?}");
         assert!(!text.ends_with("0\r\n\r\n"), "it looks whole: {text:?}");
     }
     served.abort();
