@@ -54,6 +54,9 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Sql(sql) => block_on(commands::sql(console, Client::new(&connection)?, sql))?,
         Command::Ingest(ingest) => block_on(commands::ingest(console, Client::new(&connection)?, ingest))?,
         Command::Plugin(plugin) => block_on(commands::plugin(console, Client::new(&connection)?, plugin))?,
+        Command::Index(index) => block_on(commands::index(console, Client::new(&connection)?, index))?,
+        Command::Search(search) => block_on(commands::search(console, Client::new(&connection)?, search))?,
+        Command::Profile(profile) => block_on(commands::profile(console, Client::new(&connection)?, profile))?,
         Command::Key(key) => block_on(commands::key(console, Client::new(&connection)?, key))?,
     }
     Ok(ExitCode::SUCCESS)

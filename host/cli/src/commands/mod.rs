@@ -1,18 +1,24 @@
 //! One file per command.
 
 mod compile;
+mod index;
 mod ingest;
 mod key;
 mod output;
 mod plugin;
+mod profile;
+mod search;
 mod serve;
 mod sql;
 mod upload;
 
 pub(crate) use compile::compile_component;
+pub(crate) use index::index;
 pub(crate) use ingest::{dataset_name, format_of, ingest};
 pub(crate) use key::key;
 pub(crate) use plugin::plugin;
+pub(crate) use profile::profile;
+pub(crate) use search::search;
 pub(crate) use serve::{LISTENS, serve};
 pub(crate) use sql::sql;
 pub(crate) use upload::open as open_upload;

@@ -18,7 +18,7 @@ use chapters::Stage;
 use narrator::Narrator;
 
 /// The chapters of a whole story; fewer told means that it broke off.
-const CHAPTERS: usize = 11;
+const CHAPTERS: usize = 12;
 
 pub(crate) async fn tell(console: Console, demo: Demo) -> Result<(), Failure> {
     let mut narrator = Narrator::new(console, CHAPTERS);
@@ -46,12 +46,13 @@ async fn story(narrator: &mut Narrator, demo: &Demo) -> Result<(), Failure> {
     });
     let mut stage = Stage::open(narrator, demo).await?;
     let subject = match (&demo.file, &demo.id) {
-        (Some(file), Some(id)) => chapters::your_rows(narrator, &stage, file, id).await?,
+        (Some(file), Some(id)) => chapters::your_rows(narrator, &stage, file, id, demo.text.as_deref()).await?,
         _ => chapters::candidates(narrator, &stage, demo.rows).await?,
     };
     chapters::view(narrator, &mut stage, &subject).await?;
     chapters::free_text(narrator, &stage, &subject).await?;
     chapters::tombstones(narrator, &stage, &subject).await?;
+    chapters::search(narrator, &mut stage, &subject).await?;
     chapters::truth(narrator, &stage).await?;
     chapters::swap(narrator, &stage, &subject).await?;
     chapters::hostile(narrator, &stage, &subject).await?;

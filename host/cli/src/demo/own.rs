@@ -52,7 +52,13 @@ struct Column {
 ///
 /// # Errors
 /// When the id column is not among the columns, or the rows are too few for a story.
-pub(super) async fn choose(client: &Client, dataset: &str, id: &str, report: &Value) -> Result<Subject, Failure> {
+pub(super) async fn choose(
+    client: &Client,
+    dataset: &str,
+    id: &str,
+    text: Option<&str>,
+    report: &Value,
+) -> Result<Subject, Failure> {
     let declared: Vec<(String, String)> = report
         .get("columns")
         .and_then(Value::as_array)
@@ -61,7 +67,11 @@ pub(super) async fn choose(client: &Client, dataset: &str, id: &str, report: &Va
         .map(|column| (member(column, "name"), member(column, "type")))
         .collect();
     let names: Vec<&str> = declared.iter().map(|(name, _)| name.as_str()).collect();
-    let id = id_column(&names, id)?;
+    let text = text.map(|text| column_of(&names, "--text", text)).transpose()?;
+    if let Some(text) = text.as_ref().filter(|text| !declared.iter().any(|(name, kind)| name == *text && is_text(kind))) {
+        return Err(Failure::Usage(format!("--text {text}: this column holds no text; choose another")));
+    }
+    let id = column_of(&names, "--id", id)?;
     if !declared.iter().any(|(name, kind)| *name == id && names_rows(kind)) {
         return Err(Failure::Usage(format!("--id {id}: a row key is a column of text or of whole numbers; choose another")));
     }
@@ -84,6 +94,7 @@ pub(super) async fn choose(client: &Client, dataset: &str, id: &str, report: &Va
         .max_by(|a, b| a.average_chars.total_cmp(&b.average_chars))
         .or_else(|| columns.iter().filter(|column| column.text).max_by(|a, b| a.average_chars.total_cmp(&b.average_chars)))
         .map(|column| column.name.clone());
+    let prose = text.or(prose);
     let filter = filter(client, &base, &id, &columns).await?;
     let keep = keep(client, &base, &key).await?;
     let buried = buried(client, &base, &key, &filter, keys).await?;
@@ -111,13 +122,13 @@ pub(super) fn describe(subject: &Subject) -> Vec<String> {
 }
 
 /// The column that is meant, exactly or but for case and punctuation.
-fn id_column(names: &[&str], asked: &str) -> Result<String, Failure> {
+fn column_of(names: &[&str], option: &str, asked: &str) -> Result<String, Failure> {
     let bare = |name: &str| name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
     let exact = names.iter().find(|name| **name == asked);
     let meant = exact.or_else(|| names.iter().find(|name| bare(name) == bare(asked)));
     meant
         .map(|name| (*name).to_owned())
-        .ok_or_else(|| Failure::Usage(format!("--id {asked}: no such column; the file has: {}", names.join(", "))))
+        .ok_or_else(|| Failure::Usage(format!("{option} {asked}: no such column; the file has: {}", names.join(", "))))
 }
 
 async fn look(client: &Client, base: &str, name: &str, text: bool) -> Result<Column, Failure> {
@@ -214,7 +225,7 @@ fn member(value: &Value, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Column, divide, id_column, is_text, names_rows};
+    use super::{Column, column_of, divide, is_text, names_rows};
 
     fn column(name: &str) -> Column {
         Column { name: name.into(), text: true, distinct: 9, average_chars: 9.0 }
@@ -222,8 +233,8 @@ mod tests {
 
     #[test]
     fn an_id_is_found_but_for_case_and_punctuation() {
-        assert_eq!(id_column(&["a", "Flight No."], "flight_no").unwrap(), "Flight No.");
-        assert!(id_column(&["a", "b"], "c").unwrap_err().to_string().contains("a, b"));
+        assert_eq!(column_of(&["a", "Flight No."], "--id", "flight_no").unwrap(), "Flight No.");
+        assert!(column_of(&["a", "b"], "--id", "c").unwrap_err().to_string().contains("a, b"));
     }
 
     #[test]

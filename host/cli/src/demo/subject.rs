@@ -3,6 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use super::ask::{literal, quoted};
+use crate::{
+    client::Client,
+    failure::{Failure, plain},
+};
+
+/// Rows of a file of one's own that are indexed.
+const MOST_INDEXED: usize = 20_000;
 
 /// Chosen for the candidates, found out for a file of one's own.
 #[derive(Debug, Clone)]
@@ -55,6 +62,48 @@ impl Subject {
 
     pub(super) fn hostile_view(&self) -> String {
         self.beside("hostile")
+    }
+
+    pub(super) fn search_view(&self) -> String {
+        self.beside("search")
+    }
+
+    /// A view of one row.
+    pub(super) fn few_view(&self) -> String {
+        self.beside("few")
+    }
+
+    /// The name of the index over [`Self::search_view`].
+    pub(super) fn index(&self) -> String {
+        self.beside("text")
+    }
+
+    /// The columns of the view that is searched.
+    pub(super) fn searched(&self, prose: &str) -> Vec<String> {
+        let beside = if self.own { &[][..] } else { &["city", "state", "vertical", "years_experience"] };
+        [self.id.as_str()].into_iter().chain(beside.iter().copied()).chain([prose]).map(str::to_owned).collect()
+    }
+
+    /// Which rows are indexed: as many as a story has time for.
+    pub(super) async fn search_filter(&self, admin: &Client) -> Result<Option<String>, Failure> {
+        if !self.own {
+            return Ok(Some("vertical = 'logistics'".to_owned()));
+        }
+        let (id, base) = (quoted(&self.id), quoted(&self.dataset));
+        let sql = format!("SELECT {id} AS k FROM {base} WHERE {id} IS NOT NULL ORDER BY {id} OFFSET {MOST_INDEXED} LIMIT 1");
+        let beyond = admin.rows(&sql).await?.first().and_then(|row| row.get("k")).cloned();
+        Ok(beyond.map(|key| format!("{id} < {}", key.as_str().map_or_else(|| key.to_string(), literal))))
+    }
+
+    /// What to search for.
+    pub(super) async fn sought(&self, client: &Client, view: &str, prose: &str) -> Result<String, Failure> {
+        if !self.own {
+            return Ok("night-shift forklift operator".to_owned());
+        }
+        let (column, view) = (quoted(prose), quoted(view));
+        let sql = format!("SELECT {column} AS t FROM {view} WHERE {column} IS NOT NULL ORDER BY length({column}) DESC LIMIT 1");
+        let text = client.rows(&sql).await?.first().and_then(|row| row.get("t")).map(plain).unwrap_or_default();
+        Ok(text.split_whitespace().take(8).collect::<Vec<_>>().join(" "))
     }
 
     /// A name of at most 63 characters.

@@ -86,6 +86,7 @@ pub(in crate::demo) async fn your_rows(
     stage: &Stage,
     file: &Path,
     id: &str,
+    text: Option<&str>,
 ) -> Result<Subject, Failure> {
     narrator.begin("look at your file");
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -105,7 +106,7 @@ pub(in crate::demo) async fn your_rows(
     narrator.end();
 
     narrator.begin("ask in SQL, and choose what a reader may see");
-    let subject = own::choose(&stage.admin, &dataset, id, &report).await?;
+    let subject = own::choose(&stage.admin, &dataset, id, text, &report).await?;
     for line in own::describe(&subject) {
         narrator.show(line);
     }

@@ -29,6 +29,8 @@ struct State {
     views: Vec<String>,
     profiles: Vec<String>,
     keys: usize,
+    /// Row keys that a search finds.
+    found: Vec<String>,
 }
 
 pub(in crate::demo) async fn restart(narrator: &mut Narrator, stage: &mut Stage, subject: &Subject) -> Result<(), Failure> {
@@ -58,6 +60,12 @@ pub(in crate::demo) async fn restart(narrator: &mut Narrator, stage: &mut Stage,
         after.views == before.views && after.profiles == before.profiles && after.keys == before.keys,
         format!("views: {}; profiles: {}; {} keys", after.views.join(", "), after.profiles.join(", "), after.keys),
     );
+    if stage.is_indexed {
+        narrator.check(
+            after.found == before.found && !after.found.is_empty(),
+            format!("the same search finds the same {} rows", after.found.len()),
+        );
+    }
     let reader = stage.reader()?;
     let body = reader.csv(&format!("SELECT {} AS k FROM {} LIMIT 500", quoted(&subject.id), quoted(&subject.view()))).await?;
     narrator.check(classify(&body) == Face::Old, "the rolled back mask is still version 1");
@@ -86,7 +94,17 @@ async fn state(stage: &Stage, subject: &Subject) -> Result<State, Failure> {
         views: names(admin, &["catalog", "views"], "views", "name").await?,
         profiles: names(admin, &["catalog", "profiles"], "profiles", "id").await?,
         keys: admin.list(&["admin", "keys"], "keys").await?.len(),
+        found: found(stage, subject).await?,
     })
+}
+
+async fn found(stage: &Stage, subject: &Subject) -> Result<Vec<String>, Failure> {
+    if !stage.is_indexed {
+        return Ok(Vec::new());
+    }
+    let body = json!({ "index": subject.index(), "query": "night-shift forklift operator", "k": 20 });
+    let hits = stage.recruiter()?.post(&["vectors", "hybrid"], &body).await?;
+    Ok(super::search::members(&hits, "hits").iter().map(|hit| super::search::member(hit, "row_key")).collect())
 }
 
 async fn names(client: &Client, path: &[&str], field: &str, name: &str) -> Result<Vec<String>, Failure> {

@@ -13,6 +13,10 @@ pub(in crate::demo) struct Stage {
     pub(super) admin: Client,
     /// The reader's key, once there is one.
     pub(super) reader_key: Option<String>,
+    /// The key that searches, once there is one.
+    pub(super) recruiter_key: Option<String>,
+    /// Whether there is an index to search.
+    pub(super) is_indexed: bool,
 }
 
 impl Stage {
@@ -30,12 +34,18 @@ impl Stage {
         narrator.check(names.iter().any(|name| name == "redact-mask"), format!("components installed: {}", names.join(", ")));
         narrator.check(admin.events().await? == 0, "the journal is empty: a first start is no event");
         narrator.end();
-        Ok(Self { components, lake, admin, reader_key: None })
+        Ok(Self { components, lake, admin, reader_key: None, recruiter_key: None, is_indexed: false })
     }
 
     /// A client with the reader's key.
     pub(super) fn reader(&self) -> Result<Client, Failure> {
         let key = self.reader_key.as_deref().ok_or_else(|| Failure::Answer("no reader's key yet".into()))?;
+        Ok(self.admin.as_key(key))
+    }
+
+    /// A client with the key that searches.
+    pub(super) fn recruiter(&self) -> Result<Client, Failure> {
+        let key = self.recruiter_key.as_deref().ok_or_else(|| Failure::Answer("no recruiter's key yet".into()))?;
         Ok(self.admin.as_key(key))
     }
 
