@@ -44,6 +44,7 @@ fn allowed(method: &Method, path: &str) -> &'static str {
         (_, "/catalog/datasets/by-name/{name}/tombstone") => "aw",
         ("POST" | "DELETE" | "PUT", path) if path.starts_with("/catalog/") => "ao",
         (_, path) if path.starts_with("/plugins") => "ao",
+        ("POST", "/vectors/refresh/{dataset}" | "/vectors/profile/{id}/activate") | ("DELETE", "/vectors/indexes/{name}") => "ao",
         ("GET", "/metrics") => "ao",
         _ => "aowr",
     }

@@ -65,7 +65,7 @@ async fn components_and_keys_are_managed() {
     assert_eq!(json_of(&lakehouse(&lake, &dry_run, ""))["outputs"], json!(["CAN######01"]));
     json_of(&lakehouse(&lake, &["plugin", "rollback", "redact-mask"], ""));
     assert_eq!(json_of(&lakehouse(&lake, &dry_run, ""))["outputs"], json!(["CAN******01"]));
-    assert_eq!(json_of(&lakehouse(&lake, &["plugin", "list"], "")).as_array().map(Vec::len), Some(5));
+    assert_eq!(json_of(&lakehouse(&lake, &["plugin", "list"], "")).as_array().map(Vec::len), Some(9));
     assert_eq!(json_of(&lakehouse(&lake, &["plugin", "show", "redact-mask"], ""))["name"], "redact-mask");
 
     let key = json_of(&lakehouse(&lake, &["key", "create", "analyst", "--role", "reader", "--grant", "view:v"], ""));

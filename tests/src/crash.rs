@@ -1,4 +1,4 @@
-//! T-1: `kill -9` before and after every object write of an ingest, a tombstone, a plugin upload. After a restart the whole
+//! T-1: `kill -9` before and after every object write of an ingest, a tombstone, a plugin upload, a refresh. After a restart the whole
 //! visible state is the one before or the one after, and what was acknowledged is there.
 
 use std::{
@@ -53,6 +53,12 @@ async fn look(admin: &Caller) -> String {
     told.push(format!("tombstones: {}", tombstones["tombstones"].as_array().map_or(0, Vec::len)));
     let plugin = admin.get("/plugins/redact-mask").await.expect_ok();
     told.push(format!("mask version: {}", plugin["version"]));
+    let found = admin.post("/vectors/hybrid", json!({ "index": "ids", "query": "CAND-000002", "k": 9 })).await;
+    let json = found.json();
+    let keys: Vec<&serde_json::Value> = json["hits"].as_array().into_iter().flatten().map(|hit| &hit["row_key"]).collect();
+    told.push(format!("search: {keys:?} {}", json["code"]));
+    let new = admin.post("/vectors/hybrid", json!({ "index": "new", "query": "CAND-000002", "k": 9 })).await.json();
+    told.push(format!("search new: {} {}", new["hit_count"], new["code"]));
     for dataset in ["t", "fresh"] {
         let shown = admin.get(&format!("/catalog/datasets/by-name/{dataset}")).await.json();
         told.push(format!("{dataset} has {}", shown["rows"]));
@@ -65,6 +71,11 @@ async fn base(turn: &Arc<Turn>) -> TempDir {
     lake.ingest_with("dataset=t&format=csv&key=id", "id,v\nCAND-000001,1\nCAND-000002,2\nCAND-000003,4\n").await.expect_ok();
     let mask = json!({ "id": { "mask": { "keep_prefix": 3, "keep_suffix": 2 } } });
     lake.put_view("masked", "t", &["id", "v"], mask).await.expect_ok();
+    let index = json!({ "index_name": "ids", "id_column": "id", "text_column": "id" });
+    lake.post("/vectors/refresh/t", index).await.expect_ok();
+    // The index is behind its rows, one of which is gone.
+    let changed = "id,v\nCAND-000002,2\nCAND-000003,4\nCAND-000004,8\n";
+    lake.ingest_with("dataset=t&format=csv&mode=replace", changed).await.expect_ok();
     lake.stop_and_restart().await;
     lake.kill();
     let folder = TempDir::new().unwrap();
@@ -184,7 +195,7 @@ async fn an_append_survives_a_kill_at_every_write() {
     survives_every_kill(|admin| {
         Box::pin(async move {
             let request = admin.request(reqwest::Method::POST, "/ingest/file?dataset=t&format=csv");
-            admin.try_send(request.body("id,v\nCAND-000004,8\nCAND-000005,16\n")).await
+            admin.try_send(request.body("id,v\nCAND-000005,16\nCAND-000006,32\n")).await
         })
     })
     .await;
@@ -206,7 +217,7 @@ async fn a_tombstone_survives_a_kill_at_every_write() {
     survives_every_kill(|admin| {
         Box::pin(async move {
             let body =
-                json!({ "row_key_column": "id", "row_key_values": ["CAND-000001", "CAND-000003"], "actor": "x", "reason": "y" });
+                json!({ "row_key_column": "id", "row_key_values": ["CAND-000002", "CAND-000003"], "actor": "x", "reason": "y" });
             let request = admin.request(reqwest::Method::POST, "/catalog/datasets/by-name/t/tombstone");
             admin.try_send(request.json(&body)).await
         })
@@ -220,6 +231,28 @@ async fn a_plugin_upload_survives_a_kill_at_every_write() {
         Box::pin(async move {
             let request = admin.request(reqwest::Method::PUT, "/plugins/redact-mask");
             admin.try_send(request.body(component("redact-mask-v2"))).await
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_refresh_survives_a_kill_at_every_write() {
+    survives_every_kill(|admin| {
+        Box::pin(async move {
+            let request = admin.request(reqwest::Method::POST, "/vectors/refresh/t");
+            admin.try_send(request.json(&json!({ "index_name": "ids" }))).await
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_first_refresh_survives_a_kill_at_every_write() {
+    survives_every_kill(|admin| {
+        Box::pin(async move {
+            let request = admin.request(reqwest::Method::POST, "/vectors/refresh/t");
+            admin.try_send(request.json(&json!({ "index_name": "new", "id_column": "id", "text_column": "id" }))).await
         })
     })
     .await;

@@ -23,4 +23,5 @@ mod sql;
 mod swap;
 mod tombstones;
 mod truth;
+mod vectors;
 mod views;
