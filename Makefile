@@ -52,7 +52,11 @@ bench-core: build ## measure the core promises; prints BAR lines, fails on a MIS
 	$(CARGO) build --locked --release -p lakehouse-bench
 	@$(BUILD)/bench-core
 
+bench-search: build ## measure what search promises, beside bare FAISS
+	$(CARGO) build --locked --release -p lakehouse-bench
+	@$(BUILD)/bench-search
+
 doc: setup ## the API documentation of our crates
 	$(CARGO) doc --locked --no-deps --workspace
 
-.PHONY: help setup components build demo serve test lint bench-core doc
+.PHONY: help setup components build demo serve test lint bench-core bench-search doc

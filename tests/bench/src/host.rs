@@ -2,7 +2,7 @@
 
 use std::{
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -93,9 +93,18 @@ impl Host {
     }
 
     pub(crate) async fn ingest_csv(&self, dataset: &str, csv: Vec<u8>) -> Result<Value, Failure> {
-        let path = format!("/ingest/file?dataset={dataset}&format=csv&mode=replace");
-        let answer = self.request(Method::POST, &path).body(csv).send().await?;
+        self.ingest_as(dataset, "csv", csv).await
+    }
+
+    pub(crate) async fn ingest_as(&self, dataset: &str, format: &str, body: Vec<u8>) -> Result<Value, Failure> {
+        let path = format!("/ingest/file?dataset={dataset}&format={format}&mode=replace");
+        let answer = self.request(Method::POST, &path).body(body).send().await?;
         checked(answer).await
+    }
+
+    /// Everything that the server keeps.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Resident memory of the server, MiB.

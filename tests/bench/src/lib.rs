@@ -1,5 +1,5 @@
-//! `bench-core`: what the core promises, measured. Ratios stand beside the bare thing in the same run; a miss stays visible and
-//! makes the run fail. `bench-core NAME…` runs only the named parts: `mask pii text query server`.
+//! What the lakehouse promises, measured. Ratios stand beside the bare thing in the same run; a miss stays visible and makes the
+//! run fail.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
 
@@ -9,6 +9,7 @@ mod mask;
 mod pii;
 mod plugins;
 mod query;
+mod search;
 mod server;
 mod swap;
 mod text;
@@ -18,30 +19,29 @@ use std::process::ExitCode;
 use bar::Bars;
 use host::Failure;
 
-const PARTS: [&str; 5] = ["mask", "pii", "text", "query", "server"];
-
-fn main() -> ExitCode {
+/// Runs the parts that the program's arguments name, of these; all of them when they name none.
+pub fn run(program: &str, parts: &[&str]) -> ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = asked.iter().find(|part| !PARTS.contains(&part.as_str())) {
-        eprintln!("bench-core: no part `{unknown}`; there are {}", PARTS.join(", "));
+    if let Some(unknown) = asked.iter().find(|part| !parts.contains(&part.as_str())) {
+        eprintln!("{program}: no part `{unknown}`; there are {}", parts.join(", "));
         return ExitCode::from(2);
     }
     let mut bars = Bars::default();
-    let wanted = |part: &str| asked.is_empty() || asked.iter().any(|name| name == part);
-    match run(&mut bars, wanted) {
+    let wanted = |part: &str| parts.contains(&part) && (asked.is_empty() || asked.iter().any(|name| name == part));
+    match measure(&mut bars, wanted) {
         Err(failure) => {
-            eprintln!("bench-core: {failure}");
+            eprintln!("{program}: {failure}");
             ExitCode::FAILURE
         }
         Ok(()) if bars.missed().is_empty() => ExitCode::SUCCESS,
         Ok(()) => {
-            eprintln!("bench-core: missed {}", bars.missed().join(", "));
+            eprintln!("{program}: missed {}", bars.missed().join(", "));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(bars: &mut Bars, wanted: impl Fn(&str) -> bool) -> Result<(), Failure> {
+fn measure(bars: &mut Bars, wanted: impl Fn(&str) -> bool) -> Result<(), Failure> {
     let io = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let cpu = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if wanted("mask") || wanted("pii") || wanted("text") {
@@ -61,6 +61,9 @@ fn run(bars: &mut Bars, wanted: impl Fn(&str) -> bool) -> Result<(), Failure> {
     }
     if wanted("server") {
         io.block_on(server::run(bars))?;
+    }
+    if wanted("search") {
+        io.block_on(search::run(bars))?;
     }
     Ok(())
 }
