@@ -11,19 +11,15 @@ mod refresh;
 mod search;
 mod shown; // what is told of indexes
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Weak},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use lakehouse_access::{Action, Caller, Principal};
 use lakehouse_catalog::{CatalogError, IndexLitter, IndexRecord};
 use lakehouse_journal::{Draft, EventKind};
 use lakehouse_settings::VectorSettings;
 use lakehouse_storage::Buckets;
-use lakehouse_tables::DatasetState;
 use lakehouse_types::{DatasetName, IndexId, IndexName};
-use lakehouse_vector::{Indexes, folder_of_index};
+use lakehouse_vector::{Indexes, VectorError, folder_of_index};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -48,8 +44,6 @@ pub(crate) struct Vectors {
     taken: Arc<Mutex<HashSet<IndexName>>>,
     /// Indexes with a part that was found damaged.
     damaged: Mutex<HashSet<IndexId>>,
-    /// The state that an index is known to be up to date with.
-    fresh: Mutex<HashMap<IndexId, Weak<DatasetState>>>,
 }
 
 /// An index that nobody else refreshes or drops meanwhile.
@@ -74,7 +68,6 @@ impl Vectors {
             searches: Arc::new(Semaphore::new(threads.max(1))),
             taken: Arc::default(),
             damaged: Mutex::default(),
-            fresh: Mutex::default(),
         }
     }
 
@@ -93,7 +86,6 @@ impl Vectors {
         self.indexes.forget(index);
         self.live.forget(index);
         self.damaged.lock().remove(index);
-        self.fresh.lock().remove(index);
     }
 }
 
@@ -133,6 +125,20 @@ impl Engine {
                 tracing::warn!(%error, "what no index names any more stays for now");
             }
         });
+    }
+
+    /// Whether this is the failure of the index as it is now: then it is remembered, and the next refresh makes the part anew. What an
+    /// index stood in before goes with a refresh, and is no damage.
+    fn is_damage(&self, index: &IndexRecord, error: &VectorError) -> bool {
+        let VectorError::Damaged { file, .. } = error else { return false };
+        let present = self.catalog.snapshot();
+        let now = present.indexes.get(&index.name);
+        let is_now = now.is_some_and(|now| (&now.id, now.generation) == (&index.id, index.generation));
+        if is_now {
+            tracing::error!(index = %index.name, file, "a part of an index is damaged");
+            self.vectors.damaged.lock().insert(index.id.clone());
+        }
+        is_now
     }
 
     /// The index, if the caller may know that it exists.

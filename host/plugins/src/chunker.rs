@@ -6,7 +6,6 @@
 use std::{sync::Arc, time::Instant};
 
 use arrow::array::{ArrayRef, AsArray, StringArray};
-use lakehouse_types::Digest;
 
 use crate::{
     PluginError, Span, Spans,
@@ -36,11 +35,6 @@ impl Chunker {
     /// The component behind it.
     pub fn plugin(&self) -> &VersionedName {
         &self.rule.version.id
-    }
-
-    /// The component's content.
-    pub fn digest(&self) -> &Digest {
-        self.rule.version.digest()
     }
 
     /// Cuts documents; a null one has no spans. Rows of the answer are rows of `documents`. In as many calls as it takes to keep each

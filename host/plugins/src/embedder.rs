@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Instant};
 
 use arrow::array::{Array, ArrayRef, StringArray};
-use lakehouse_types::Digest;
 
 use crate::{
     PluginError,
@@ -99,11 +98,6 @@ impl Embedder {
     /// The component behind it.
     pub fn plugin(&self) -> &VersionedName {
         &self.rule.version.id
-    }
-
-    /// The component's content.
-    pub fn digest(&self) -> &Digest {
-        self.rule.version.digest()
     }
 
     /// Numbers in a vector, 1 to 4096.

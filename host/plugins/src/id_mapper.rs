@@ -11,7 +11,6 @@ use arrow::{
     compute::{cast, concat},
     datatypes::DataType,
 };
-use lakehouse_types::Digest;
 
 use crate::{
     PluginError,
@@ -46,11 +45,6 @@ impl IdMapper {
     /// The component behind it.
     pub fn plugin(&self) -> &VersionedName {
         &self.rule.version.id
-    }
-
-    /// The component's content.
-    pub fn digest(&self) -> &Digest {
-        self.rule.version.digest()
     }
 
     /// The document id of each row key; nulls stay null. Keys are text or integers of any width. Each id is mapped back, and must

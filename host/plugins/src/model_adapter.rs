@@ -9,8 +9,6 @@ mod stream; // an answer in pieces
 
 use std::{sync::Arc, time::Instant};
 
-use lakehouse_types::Digest;
-
 use crate::{
     Capabilities, ChatOutcome, ChatRequest, EmbedOutcome, EmbedRequest, HttpRequest, HttpResponse, PluginError,
     error::VersionedName,
@@ -59,11 +57,6 @@ impl ModelAdapter {
     /// The component behind it.
     pub fn plugin(&self) -> &VersionedName {
         &self.rule.version.id
-    }
-
-    /// The component's content.
-    pub fn digest(&self) -> &Digest {
-        self.rule.version.digest()
     }
 
     /// What the adapter can do.

@@ -11,6 +11,7 @@ mod encode; // batches → Parquet files in the bucket
 mod error;
 mod folder; // where a dataset's files are, and when they go
 mod log; // the Delta log
+mod mark; // texts as small numbers
 mod ordered; // sorted listings, which the Delta kernel relies on
 mod outcomes; // answers of idempotent requests
 mod provider; // Parquet files → DataFusion

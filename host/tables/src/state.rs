@@ -12,9 +12,9 @@ use datafusion::datasource::TableProvider;
 use deltalake_core::kernel::{Add, EagerSnapshot};
 use lakehouse_types::{BucketName, DatasetName};
 use object_store_13::{ObjectMeta, path::Path};
-use sha2::{Digest, Sha256};
 
 use crate::folder::Folder;
+use crate::mark::mark;
 use crate::provider::DatasetProvider;
 use crate::schema::scanned;
 use crate::statistics::{from_log, together};
@@ -138,11 +138,7 @@ impl DatasetState {
 
     /// A number for each data file, ascending. While a later state has all of them, it has all rows of this one.
     pub fn file_marks(&self) -> Vec<u64> {
-        let mark = |file: &DataFile| {
-            let digest = Sha256::digest(file.meta.location.as_ref());
-            digest.iter().take(size_of::<u64>()).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
-        };
-        let mut marks: Vec<u64> = self.files.iter().map(mark).collect();
+        let mut marks: Vec<u64> = self.files.iter().map(|file| mark(file.meta.location.as_ref().as_bytes())).collect();
         marks.sort_unstable();
         marks
     }

@@ -15,6 +15,8 @@ use arrow::datatypes::{
 use lakehouse_types::ColumnName;
 use serde_json::Value;
 
+use crate::mark::mark;
+
 /// The tombstoned keys of one dataset. Cheap to probe, free when empty.
 #[derive(Debug, Clone, Default)]
 pub struct Tombstones {
@@ -37,7 +39,7 @@ impl Tombstones {
         let integers: HashSet<i128> = texts.iter().filter_map(|text| canonical_integer(text)).collect();
         let bounds = integers.iter().min().copied().zip(integers.iter().max().copied());
         let lengths = texts.iter().fold(0, |bits, text| bits | length_bit(text));
-        let sum = texts.iter().fold(0u64, |sum, text| sum.wrapping_add(fnv(text.as_bytes())));
+        let sum = texts.iter().fold(0u64, |sum, text| sum.wrapping_add(mark(text.as_bytes())));
         Self { column, texts, integers, bounds, lengths, sum }
     }
 
@@ -56,7 +58,7 @@ impl Tombstones {
         if self.is_empty() {
             return 0;
         }
-        let column = self.column.as_ref().map_or(0, |column| fnv(column.as_str().as_bytes()));
+        let column = self.column.as_ref().map_or(0, |column| mark(column.as_str().as_bytes()));
         (self.sum ^ column.rotate_left(1)).max(1)
     }
 
@@ -198,11 +200,6 @@ pub(crate) fn count_rows(
         *found.entry(text.into()).or_default() += 1;
     }
     Ok(())
-}
-
-/// FNV-1a (Fowler, Noll, Vo), 64 bits.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -54,11 +54,6 @@ impl Loaded {
         self.segments.iter().map(|segment| segment.rows.ordinals()).sum()
     }
 
-    /// Whether every structure is in memory.
-    pub fn is_warm(&self) -> bool {
-        self.segments.iter().all(|segment| segment.faiss.is_some() || !segment.is_structured)
-    }
-
     /// Memory that its parts hold.
     pub fn memory_bytes(&self) -> u64 {
         let of = |segment: &Segment| {

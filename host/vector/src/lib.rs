@@ -23,7 +23,7 @@ pub use error::{Result, VectorError};
 pub use files::Indexes;
 pub use index::{Loaded, Need};
 pub use litter::{folder_of_index, folder_of_segment, sweep, sweep_folders};
-pub use mask::{Mask, MaskBuilder, content_hash};
+pub use mask::{Mask, MaskBuilder};
 pub use refresh::{Counts, Keep, Plan, Refreshed, Structure, refresh};
 pub use search::{Chunk, Found, Method, Query, Searched, numbers_to_compare, search};
 

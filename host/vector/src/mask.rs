@@ -108,11 +108,6 @@ impl<'i> MaskBuilder<'i> {
     }
 }
 
-/// What is remembered of a text, to tell whether it is still the same.
-pub fn content_hash(text: &str) -> [u8; 16] {
-    crate::embed::digest(text.as_bytes())
-}
-
 pub(crate) fn text_form(keys: &ArrayRef) -> Result<ArrayRef> {
     let no_id = || VectorError::NotAnId { column: "id".to_owned(), found: keys.data_type().to_string() };
     let texts = cast(keys, &DataType::Utf8).map_err(|_| no_id())?;

@@ -11,7 +11,7 @@ use lakehouse_access::{Action, Caller};
 use lakehouse_catalog::{IndexRecord, Profile};
 use lakehouse_plugins::Bindings;
 use lakehouse_types::{BucketName, Fault, ProfileId};
-use lakehouse_vector::{Need, VectorError};
+use lakehouse_vector::Need;
 
 use crate::{Engine, EngineError, profiles::try_rule};
 
@@ -72,12 +72,7 @@ impl Engine {
         match self.vectors.indexes.load(index, Need::Warm).await {
             Ok(loaded) => Ok((loaded.vectors(), loaded.memory_bytes())),
             Err(error) => {
-                let present = self.catalog.snapshot();
-                let is_present = present.indexes.get(&index.name).is_some_and(|now| now.generation == index.generation);
-                if is_present && let VectorError::Damaged { file, .. } = &error {
-                    tracing::error!(index = %index.name, file, "a part of an index is damaged");
-                    self.vectors.damaged.lock().insert(index.id.clone());
-                }
+                self.is_damage(index, &error);
                 Err(error.into())
             }
         }

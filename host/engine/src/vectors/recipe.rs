@@ -1,14 +1,16 @@
 //! The rules that make an index, by content.
 
-use lakehouse_catalog::{
-    CatalogError, DefinitionError, IndexRules, IndexSource, Pin, PinnedRule, Profile, RuleBinding, RuleKind,
-};
-use lakehouse_plugins::{Bindings, PluginError, Snapshot};
-use lakehouse_types::{PluginName, RuleName};
-use lakehouse_vector::{Embedding, Source};
-use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+use lakehouse_catalog::{
+    CatalogError, DefinitionError, IndexRecord, IndexRules, IndexSource, Pin, PinnedRule, Profile, Recipe, RuleBinding, RuleKind,
+};
+use lakehouse_plugins::{Bindings, PluginError, Snapshot};
+use lakehouse_types::{IndexName, PluginName, RuleName};
+use lakehouse_vector::{Embedding, Source};
+use serde_json::{Map, Value, json};
+
+use super::RefreshIndex;
 use crate::EngineError;
 
 /// What an index adds to the configuration of the profile's rules.
@@ -58,6 +60,37 @@ impl Names {
     }
 }
 
+/// What the index is made with from now on.
+pub(super) fn of(
+    before: Option<&IndexRecord>,
+    what: &RefreshIndex,
+    bindings: &Bindings,
+    profile: &Profile,
+    name: &IndexName,
+) -> Result<Recipe, EngineError> {
+    let before = before.map(|before| &before.recipe);
+    let missing = |member| EngineError::IndexNeeds { index: name.clone(), member };
+    let id_column = what.id_column.clone().or_else(|| before.map(|before| before.id_column.clone()));
+    let source = what.source.clone().or_else(|| before.map(|before| before.source.clone()));
+    let source = source.ok_or_else(|| missing("text_column"))?;
+    let metric = what.metric.or_else(|| before.map(|before| before.metric)).unwrap_or_default();
+    let mut overlays = before.map(|before| Overlays::of(&before.rules)).unwrap_or_default();
+    if let IndexSource::Text(_) = source {
+        for (member, value) in [("chunk_size", what.chunk_size), ("overlap", what.overlap)] {
+            if let Some(value) = value {
+                Overlays::set(&mut overlays.chunker, member, json!(value));
+            }
+        }
+    } else if what.chunk_size.is_some() || what.overlap.is_some() {
+        return Err(EngineError::VectorsAreWhole);
+    }
+    if let Some(prefix) = &what.id_prefix {
+        Overlays::set(&mut overlays.id_mapper, "prefix", Value::from(prefix.as_str()));
+    }
+    let rules = resolve(bindings, profile, &source, &overlays)?;
+    Ok(Recipe { id_column: id_column.ok_or_else(|| missing("id_column"))?, source, metric, rules })
+}
+
 /// The plugin that the profile embeds with.
 pub(super) fn embedder_of(profile: &Profile) -> Result<PluginName, EngineError> {
     let rule = Names::of(profile)?.embedder;
@@ -95,11 +128,7 @@ pub(super) fn resolve(
 }
 
 /// The rules, open.
-pub(super) async fn open(
-    bindings: &Bindings,
-    profile: &Profile,
-    recipe: &lakehouse_catalog::Recipe,
-) -> Result<Embedding, EngineError> {
+pub(super) async fn open(bindings: &Bindings, profile: &Profile, recipe: &Recipe) -> Result<Embedding, EngineError> {
     let (names, overlays) = (Names::of(profile)?, Overlays::of(&recipe.rules));
     let source = match &recipe.source {
         IndexSource::Vectors(_) => Source::Vectors,

@@ -3,31 +3,29 @@
 //! **Invariant**: what is searched changes in one transaction, with its journal event and the dataset's marks; until then, and when
 //! anything fails, searches see what was there before.
 
+mod pending; // what is embedded and not searched yet
+
 use std::{
     collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use futures::StreamExt;
 use lakehouse_access::{Action, Caller};
 use lakehouse_catalog::{
-    CatalogError, CatalogSnapshot, IdType, IndexLitter, IndexMetric, IndexRecord, IndexSource, PendingSegments, Profile, Recipe,
-    Relation, Seen, SegmentRecord,
+    CatalogError, CatalogSnapshot, IdType, IndexLitter, IndexMetric, IndexRecord, IndexSource, Profile, Recipe, Relation, Seen,
 };
 use lakehouse_journal::{Draft, EventKind, Stamp};
 use lakehouse_plugins::Bindings;
 use lakehouse_query::{Governance, ReadRequest};
 use lakehouse_tables::DatasetState;
 use lakehouse_types::{ColumnName, DatasetId, DatasetName, Fault, IndexId, IndexName};
-use lakehouse_vector::{Counts, Keep, Plan, Refreshed, Structure, VectorError, folder_of_segment};
-use serde_json::{Value, json};
+use lakehouse_vector::{Counts, Plan, Refreshed, Structure, folder_of_segment};
+use serde_json::json;
 
-use super::{
-    host,
-    recipe::{self, Overlays},
-};
+use self::pending::Pending;
+use super::{host, recipe};
 use crate::{Engine, EngineError};
 
 /// Links of a graph's node.
@@ -97,7 +95,7 @@ impl Engine {
         }
         let before = present.indexes.get(name).cloned();
         let bindings = Bindings::new(self.registry.snapshot(), profile.effective_rules());
-        let recipe = recipe_of(before.as_deref(), &what, &bindings, &profile, name)?;
+        let recipe = recipe::of(before.as_deref(), &what, &bindings, &profile, name)?;
         check_owner(before.as_deref(), &what.relation, caller, name)?;
 
         // Who searches by the index's name alone does not choose what stands behind it.
@@ -116,7 +114,6 @@ impl Engine {
         if let Some(before) = &before
             && !was_stale
             && before.pending.is_none()
-            && self.is_up_to_date(before, &governance.state)
         {
             let (index, duration) = (Arc::clone(before), begun.elapsed());
             let counts = Counts { rows: index.rows(), unchanged_rows: index.rows(), ..Counts::default() };
@@ -155,12 +152,6 @@ impl Engine {
         let index = work.commit(&keep.draft, refreshed.clone(), is_rebuilt).await?;
         let duration = begun.elapsed();
         Ok(RefreshReport { index, counts: refreshed.counts, is_rebuilt, stale_cleared: was_stale, duration })
-    }
-
-    /// Whether the index has just these rows, tombstones included.
-    fn is_up_to_date(&self, index: &IndexRecord, state: &Arc<DatasetState>) -> bool {
-        let known = self.vectors.fresh.lock().get(&index.id).and_then(std::sync::Weak::upgrade);
-        known.is_some_and(|known| Arc::ptr_eq(&known, state)) || index.seen.tombstones == state.tombstones.mark()
     }
 }
 
@@ -202,37 +193,6 @@ fn check_owner(before: Option<&IndexRecord>, relation: &str, caller: &Caller, na
         return Err(other("under profile", before.profile.as_str()));
     }
     Ok(())
-}
-
-/// What the index is made with from now on.
-fn recipe_of(
-    before: Option<&IndexRecord>,
-    what: &RefreshIndex,
-    bindings: &Bindings,
-    profile: &Profile,
-    name: &IndexName,
-) -> Result<Recipe, EngineError> {
-    let before = before.map(|before| &before.recipe);
-    let missing = |member| EngineError::IndexNeeds { index: name.clone(), member };
-    let id_column = what.id_column.clone().or_else(|| before.map(|before| before.id_column.clone()));
-    let source = what.source.clone().or_else(|| before.map(|before| before.source.clone()));
-    let source = source.ok_or_else(|| missing("text_column"))?;
-    let metric = what.metric.or_else(|| before.map(|before| before.metric)).unwrap_or_default();
-    let mut overlays = before.map(|before| Overlays::of(&before.rules)).unwrap_or_default();
-    if let IndexSource::Text(_) = source {
-        for (member, value) in [("chunk_size", what.chunk_size), ("overlap", what.overlap)] {
-            if let Some(value) = value {
-                Overlays::set(&mut overlays.chunker, member, json!(value));
-            }
-        }
-    } else if what.chunk_size.is_some() || what.overlap.is_some() {
-        return Err(EngineError::VectorsAreWhole);
-    }
-    if let Some(prefix) = &what.id_prefix {
-        Overlays::set(&mut overlays.id_mapper, "prefix", Value::from(prefix.as_str()));
-    }
-    let rules = recipe::resolve(bindings, profile, &source, &overlays)?;
-    Ok(Recipe { id_column: id_column.ok_or_else(|| missing("id_column"))?, source, metric, rules })
 }
 
 /// One refresh that has something to do.
@@ -292,7 +252,7 @@ impl Work<'_> {
             dimensions: None,
             governance: self.governance.digest.clone(),
             seen: Seen {
-                dataset: DatasetId::new(&state.id).unwrap_or_else(|_| DatasetId::fresh()),
+                dataset: DatasetId::new(&state.id).expect("a state is of a dataset, whose id is one"),
                 version: state.version,
                 tombstones: state.tombstones.mark(),
                 files: state.file_marks(),
@@ -376,61 +336,13 @@ impl Work<'_> {
                 Ok::<_, EngineError>(())
             })
             .await?;
-        self.mark_late_rows(&by, &record, &state).await?;
         self.engine.vectors.damaged.lock().remove(&record.id);
-        self.engine.vectors.fresh.lock().insert(record.id.clone(), Arc::downgrade(&state));
+        if let Err(error) = self.mark_late_rows(&by, &record, &state).await {
+            tracing::warn!(index = %record.name, %error, "rows that came in meanwhile are not marked");
+        }
         if !litter.is_empty() {
             self.engine.sweep_indexes(litter);
         }
         Ok(Arc::new(record))
-    }
-}
-
-/// Names what is embedded as pending, so that a refresh that fails or is killed has not worked in vain.
-struct Pending<'e> {
-    engine: &'e Engine,
-    by: Stamp,
-    draft: Arc<IndexRecord>,
-    recipe: Recipe,
-    kept: Vec<SegmentRecord>,
-}
-
-#[async_trait]
-impl Keep for Pending<'_> {
-    async fn keep(&mut self, segment: &SegmentRecord, dimensions: u32) -> Result<(), VectorError> {
-        self.kept.push(segment.clone());
-        let pending = PendingSegments { recipe: self.recipe.clone(), dimensions, segments: self.kept.clone() };
-        let folder = folder_of_segment(&self.draft.id, &segment.id);
-        let draft = &self.draft;
-        let edited = self
-            .engine
-            .catalog
-            .edit(&self.by, |present, edit| {
-                // What is searched stays as it is.
-                let mut record = match present.indexes.get(&draft.name) {
-                    Some(before) => IndexRecord::clone(before),
-                    None => IndexRecord { segments: Vec::new(), refreshed_at: None, ..IndexRecord::clone(draft) },
-                };
-                // What another recipe left there is of no use any more.
-                for other in
-                    record.pending.iter().filter(|other| other.recipe != pending.recipe).flat_map(|other| &other.segments)
-                {
-                    let folder = folder_of_segment(&record.id, &other.id);
-                    let litter = IndexLitter { bucket: record.bucket.clone(), folder: folder.clone() };
-                    edit.txn().put(&folder, &litter)?;
-                }
-                record.pending = Some(pending);
-                // The view may stand on another dataset than before.
-                record.base = draft.base.clone();
-                edit.put_index(record)?;
-                edit.txn().delete::<IndexLitter>(&folder);
-                Ok::<_, CatalogError>(())
-            })
-            .await;
-        edited.map_err(|error| VectorError::Source(Arc::new(error)))
-    }
-
-    fn read(&mut self, rows: u64) {
-        tracing::debug!(index = %self.draft.name, rows, "refreshing");
     }
 }

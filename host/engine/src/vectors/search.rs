@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::StringArray;
 use lakehouse_access::{Action, Caller};
-use lakehouse_catalog::{CatalogError, IndexRecord, RuleKind};
+use lakehouse_catalog::{CatalogError, IndexRecord, Profile, RuleKind};
 use lakehouse_query::Governance;
 use lakehouse_types::{IndexName, ProfileId};
 use lakehouse_vector::{Loaded, Mask, Need, Query, Searched, VectorError};
@@ -69,15 +69,11 @@ impl Engine {
         let mut index = self.index_for(caller, &what.index).await?;
         for _ in 0..MAX_RACES {
             match self.search_in(caller, &what, &index).await {
-                Err(EngineError::Vector(VectorError::Damaged { index: name, file })) => {
-                    let present = self.catalog.snapshot().index(&what.index)?.clone();
-                    if present.generation == index.generation && present.id == index.id {
-                        tracing::error!(index = %name, file, "a part of an index is damaged");
-                        self.vectors.damaged.lock().insert(index.id.clone());
-                        return Err(VectorError::Damaged { index: name, file }.into());
+                Err(EngineError::Vector(error @ VectorError::Damaged { .. })) => {
+                    if self.is_damage(&index, &error) {
+                        return Err(error.into());
                     }
-                    // What it stood in went with the refresh.
-                    index = present;
+                    index = Arc::clone(self.catalog.snapshot().index(&what.index)?);
                 }
                 outcome => return outcome,
             }
@@ -86,7 +82,7 @@ impl Engine {
     }
 
     /// The caller, under the profile that a search names.
-    pub(super) async fn under(&self, caller: &Caller, profile: Option<&ProfileId>) -> Result<Caller, EngineError> {
+    async fn under(&self, caller: &Caller, profile: Option<&ProfileId>) -> Result<Caller, EngineError> {
         let Some(asked) = profile.filter(|asked| **asked != caller.profile) else { return Ok(caller.clone()) };
         match caller.principal.choose_profile(Some(asked)) {
             Ok(profile) => {
@@ -160,12 +156,7 @@ impl Engine {
     }
 
     /// The vector to look for: the one given, or that of the text, by the embedder that made the index.
-    async fn vector_of(
-        &self,
-        profile: &lakehouse_catalog::Profile,
-        index: &IndexRecord,
-        seek: &Seek,
-    ) -> Result<Vec<f32>, EngineError> {
+    async fn vector_of(&self, profile: &Profile, index: &IndexRecord, seek: &Seek) -> Result<Vec<f32>, EngineError> {
         let Some(embedder) = &index.recipe.rules.embedder else {
             return match seek {
                 Seek::Vector(vector) => Ok(vector.clone()),

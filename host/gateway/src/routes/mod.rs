@@ -2,10 +2,12 @@
 
 use crate::route::Route;
 
+mod activation;
 mod buckets;
 mod datasets;
 mod dry_run;
 mod health;
+mod indexes;
 pub(crate) mod ingest;
 mod journal;
 mod keys;
@@ -14,9 +16,9 @@ mod paging;
 mod plugins;
 mod profiles;
 mod query;
+mod search;
 mod tombstones;
 mod truth;
-mod vectors;
 mod views;
 
 /// All routes. The router, the OpenAPI document and the role matrix are made from this list.
@@ -33,7 +35,9 @@ pub(crate) fn all() -> Vec<Route> {
         profiles::routes(),
         plugins::routes(),
         dry_run::routes(),
-        vectors::routes(),
+        indexes::routes(),
+        activation::routes(),
+        search::routes(),
         truth::routes(),
         journal::routes(),
         keys::routes(),

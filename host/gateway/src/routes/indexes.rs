@@ -1,13 +1,9 @@
-//! Indexes and search: made and refreshed from a dataset or view, searched by text or vector, with or without a filter.
+//! Indexes: made and refreshed from a dataset or view, listed, dropped.
 
 use axum::extract::State;
-use lakehouse_engine::{
-    Action, ActivatedIndex, ActivatedRule, Activation, Found, Hits, IndexMetric, IndexSource, PinnedRule, RefreshIndex,
-    RefreshReport, RuleKind, SearchIndex, Seek, ShownIndex, StaleDataset,
-};
-use lakehouse_types::{Code, ColumnName, DatasetName, IndexName, ProfileId};
+use lakehouse_engine::{Action, IndexMetric, IndexSource, PinnedRule, RefreshIndex, RefreshReport, ShownIndex, StaleDataset};
+use lakehouse_types::{Code, ColumnName, DatasetName, IndexName};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::paging::Paging;
@@ -19,12 +15,6 @@ use crate::{
     route::{Access, Load, Route},
 };
 
-/// Rows of a search that does not say.
-const USUAL_K: usize = 10;
-/// Rows of a search that counts what it wants to show: so many for each, and no fewer than [`LEAST_K`].
-const K_PER_COUNT: usize = 5;
-const LEAST_K: usize = 20;
-
 pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::new(__path_refresh_index, refresh_index, Access::May(Action::ManageIndexes)).load(Load::Work),
@@ -32,9 +22,6 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(__path_show_index, show_index, Access::May(Action::Search)),
         Route::new(__path_drop_index, drop_index, Access::May(Action::ManageIndexes)),
         Route::new(__path_list_stale, list_stale, Access::May(Action::Search)),
-        Route::new(__path_activate_profile, activate_profile, Access::May(Action::ManageIndexes)).load(Load::Work),
-        Route::new(__path_search_profile, search_profile, Access::May(Action::Search)),
-        Route::new(__path_search_hybrid, search_hybrid, Access::May(Action::Search)),
     ]
 }
 
@@ -154,10 +141,6 @@ impl From<RefreshReport> for RefreshAnswer {
             duration_ms: millis(duration),
         }
     }
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A rule that an index was made with.
@@ -325,222 +308,9 @@ struct Stale {
     datasets: Vec<StaleBody>,
 }
 
-/// A rule's component, loaded or not.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ActivatedRule)]
-struct ActivatedRuleBody {
-    rule: String,
-    #[schema(value_type = String)]
-    kind: RuleKind,
-    component: String,
-    /// `ready` or `failed`.
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-    duration_ms: u64,
-}
-
-impl From<ActivatedRule> for ActivatedRuleBody {
-    fn from(activated: ActivatedRule) -> Self {
-        let problem = activated.problem();
-        Self {
-            rule: activated.rule.name.to_string(),
-            kind: activated.rule.kind,
-            component: activated.rule.component.to_string(),
-            state: if problem.is_none() { "ready" } else { "failed" },
-            problem,
-            duration_ms: millis(activated.duration),
-        }
-    }
-}
-
-/// An index, in memory or not.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ActivatedIndex)]
-struct ActivatedIndexBody {
-    index: String,
-    relation: String,
-    /// `warm` or `failed`.
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vectors: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory_bytes: Option<u64>,
-    duration_ms: u64,
-}
-
-impl From<ActivatedIndex> for ActivatedIndexBody {
-    fn from(activated: ActivatedIndex) -> Self {
-        let problem = activated.problem();
-        let loaded = activated.loaded.as_ref().ok();
-        Self {
-            index: activated.index.name.to_string(),
-            relation: activated.index.relation.clone(),
-            state: if problem.is_none() { "warm" } else { "failed" },
-            problem,
-            vectors: loaded.map(|(vectors, _)| *vectors),
-            memory_bytes: loaded.map(|(_, bytes)| *bytes),
-            duration_ms: millis(activated.duration),
-        }
-    }
-}
-
-/// What an activation came to.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Activation)]
-struct ActivationBody {
-    profile: String,
-    rules: Vec<ActivatedRuleBody>,
-    indexes: Vec<ActivatedIndexBody>,
-    /// The bucket of the profile's own, if one is declared.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bucket: Option<String>,
-    /// Of `rules` and `indexes`.
-    failed: usize,
-    duration_ms: u64,
-}
-
-impl From<Activation> for ActivationBody {
-    fn from(activation: Activation) -> Self {
-        let rules: Vec<ActivatedRuleBody> = activation.rules.into_iter().map(Into::into).collect();
-        let indexes: Vec<ActivatedIndexBody> = activation.indexes.into_iter().map(Into::into).collect();
-        let failed = rules.iter().filter(|rule| rule.problem.is_some()).count();
-        Self {
-            profile: activation.profile.to_string(),
-            failed: failed + indexes.iter().filter(|index| index.problem.is_some()).count(),
-            rules,
-            indexes,
-            bucket: activation.bucket.map(|name| name.to_string()),
-            duration_ms: millis(activation.duration),
-        }
-    }
-}
-
-/// What to look for, in an index of the profile's.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct SearchBody {
-    #[schema(value_type = String)]
-    #[serde(alias = "index_name")]
-    index: IndexName,
-    /// A text, embedded as the index was.
-    query: Option<String>,
-    /// In place of `query`.
-    vector: Option<Vec<f32>>,
-    /// Rows; 10 when absent, up to `[vector] max_k`.
-    k: Option<usize>,
-}
-
-/// What to look for, and which rows may be found.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct HybridBody {
-    #[schema(value_type = String)]
-    #[serde(alias = "index_name")]
-    index: IndexName,
-    /// A text, embedded as the index was.
-    query: Option<String>,
-    /// In place of `query`.
-    vector: Option<Vec<f32>>,
-    /// One SQL expression over the columns of the index's relation, as the key sees them.
-    #[schema(example = "state = 'OH' AND years_experience > 5")]
-    filter: Option<String>,
-    /// Rows; 10 when absent, up to `[vector] max_k`.
-    k: Option<usize>,
-    /// In place of `k`: how many rows are wanted in the end; five times as many are answered, and no fewer than 20.
-    count: Option<usize>,
-    /// In place of the request's profile.
-    #[schema(value_type = Option<String>)]
-    profile: Option<ProfileId>,
-}
-
-/// A part of a row's text.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = HitChunk)]
-struct ChunkBody {
-    text: String,
-    /// The first byte within the row's text, and one past the last.
-    start: u32,
-    end: u32,
-}
-
-/// A row that was found.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Hit)]
-struct HitBody {
-    doc_id: String,
-    row_key: String,
-    /// The nearer, the greater: the cosine, the inner product, or the squared distance with a minus.
-    score: f32,
-    /// The row's best chunk; absent where vectors are indexed as they are.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    chunk: Option<ChunkBody>,
-}
-
-impl From<Found> for HitBody {
-    fn from(found: Found) -> Self {
-        let chunk = found.chunk.map(|chunk| ChunkBody { text: chunk.text, start: chunk.start, end: chunk.end });
-        Self { doc_id: found.doc_id, row_key: found.row_key, score: found.score, chunk }
-    }
-}
-
-/// Rows, nearest first, each once.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Hits)]
-struct HitsBody {
-    index: String,
-    relation: String,
-    profile: String,
-    hits: Vec<HitBody>,
-    hit_count: usize,
-    /// `flat`: all vectors were compared, the index has no structure; `hnsw`: a graph was walked; `brute_force`: all that may be found
-    /// were compared, because the structure is not in memory or few may be found.
-    method: &'static str,
-    /// Vectors that could have been found.
-    candidates: usize,
-    /// Whether the relation has rows that the index does not know yet.
-    stale: bool,
-    duration_ms: f64,
-}
-
-impl HitsBody {
-    fn of(hits: Hits, began: Instant) -> Self {
-        let found: Vec<HitBody> = hits.found.hits.into_iter().map(HitBody::from).collect();
-        Self {
-            index: hits.index.name.to_string(),
-            relation: hits.index.relation.clone(),
-            profile: hits.profile.to_string(),
-            hit_count: found.len(),
-            hits: found,
-            method: hits.found.method.as_str(),
-            candidates: hits.found.candidates,
-            stale: hits.is_stale,
-            duration_ms: (began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
-        }
-    }
-}
-
-fn seek(query: Option<String>, vector: Option<Vec<f32>>) -> Result<Seek, Problem> {
-    match (query, vector) {
-        (Some(text), None) => Ok(Seek::Text(text)),
-        (None, Some(vector)) => Ok(Seek::Vector(vector)),
-        _ => Err(Problem::new(Code::InvalidBody, "say `query` or `vector`, one of them")),
-    }
-}
-
-fn rows(k: Option<usize>, count: Option<usize>, max_k: usize) -> Result<usize, Problem> {
-    let most = (max_k / K_PER_COUNT).max(1);
-    match (k, count) {
-        (Some(_), Some(_)) => Err(Problem::new(Code::InvalidBody, "say `k` or `count`, not both")),
-        (Some(k), None) => Ok(k),
-        (None, Some(count)) if !(1..=most).contains(&count) => {
-            Err(Problem::new(Code::InvalidParameter, format!("`count` must be from 1 to {most}")))
-        }
-        (None, Some(count)) => Ok(count.saturating_mul(K_PER_COUNT).max(LEAST_K.min(max_k))),
-        (None, None) => Ok(USUAL_K),
-    }
+/// Whole milliseconds.
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Makes an index of a dataset or view, or brings it up to date.
@@ -601,74 +371,4 @@ async fn drop_index(State(app): State<App>, Who(caller): Who, Named(name): Named
 #[utoipa::path(get, path = "/vectors/stale", tag = "vectors", responses((status = 200, description = "By name.", body = Stale)))]
 async fn list_stale(State(app): State<App>, Who(caller): Who) -> Outcome<Stale> {
     Ok(Answer::ok(Stale { datasets: app.engine.stale(&caller).into_iter().map(StaleBody::from).collect() }))
-}
-
-/// Loads a profile's components and indexes before the first request needs them.
-#[utoipa::path(post, path = "/vectors/profile/{id}/activate", tag = "vectors", params(("id" = String, Path, description = "The profile.")),
-    responses((status = 200, description = "What is loaded; one failure stops no other.", body = ActivationBody)))]
-async fn activate_profile(State(app): State<App>, Who(caller): Who, Named(id): Named<ProfileId>) -> Outcome<ActivationBody> {
-    Ok(Answer::ok(app.engine.activate(&caller, &id).await?.into()))
-}
-
-/// Searches an index under a profile: only relations that the profile is bound to, redacted by its rules.
-#[utoipa::path(post, path = "/vectors/profile/{id}/search", tag = "vectors", request_body = SearchBody,
-    params(("id" = String, Path, description = "The profile.")),
-    responses((status = 200, description = "Rows, nearest first.", body = HitsBody)))]
-async fn search_profile(
-    State(app): State<App>,
-    Who(caller): Who,
-    Named(id): Named<ProfileId>,
-    Json(body): Json<SearchBody>,
-) -> Outcome<HitsBody> {
-    let began = Instant::now();
-    let k = rows(body.k, None, app.engine.settings().vector.max_k)?;
-    let what = SearchIndex { index: body.index, seek: seek(body.query, body.vector)?, k, filter: None, profile: Some(id) };
-    let hits = app.engine.search(&caller, what).await?;
-    app.metrics.searched(hits.found.method.as_str(), began.elapsed());
-    Ok(Answer::ok(HitsBody::of(hits, began)))
-}
-
-/// Searches an index among the rows that satisfy a filter.
-///
-/// Every hit satisfies it, and there are never fewer hits than asked for while as many indexed rows satisfy it.
-#[utoipa::path(post, path = "/vectors/hybrid", tag = "vectors", request_body = HybridBody,
-    responses((status = 200, description = "Rows, nearest first.", body = HitsBody)))]
-async fn search_hybrid(State(app): State<App>, Who(caller): Who, Json(body): Json<HybridBody>) -> Outcome<HitsBody> {
-    let began = Instant::now();
-    let k = rows(body.k, body.count, app.engine.settings().vector.max_k)?;
-    let what =
-        SearchIndex { index: body.index, seek: seek(body.query, body.vector)?, k, filter: body.filter, profile: body.profile };
-    let hits = app.engine.search(&caller, what).await?;
-    app.metrics.searched(hits.found.method.as_str(), began.elapsed());
-    Ok(Answer::ok(HitsBody::of(hits, began)))
-}
-
-#[cfg(test)]
-mod tests {
-    use lakehouse_engine::Seek;
-
-    use super::{rows, seek};
-
-    #[test]
-    fn what_is_wanted_in_the_end_asks_for_more() {
-        for (k, count, expected) in [
-            (None, None, Some(10)),
-            (Some(3), None, Some(3)),
-            (None, Some(1), Some(20)),
-            (None, Some(10), Some(50)),
-            (None, Some(0), None),
-            (Some(1), Some(1), None),
-        ] {
-            assert_eq!(rows(k, count, 1_000).ok(), expected, "{k:?} {count:?}");
-        }
-        assert_eq!((rows(None, Some(200), 1_000).ok(), rows(None, Some(201), 1_000).ok()), (Some(1_000), None));
-        assert_eq!(rows(None, Some(1), 5).ok(), Some(5));
-    }
-
-    #[test]
-    fn one_thing_is_looked_for() {
-        assert!(matches!(seek(Some("x".into()), None), Ok(Seek::Text(_))));
-        assert!(matches!(seek(None, Some(vec![1.0])), Ok(Seek::Vector(_))));
-        assert!(seek(None, None).is_err() && seek(Some("x".into()), Some(vec![])).is_err());
-    }
 }
