@@ -94,7 +94,7 @@ const GOLDEN: [(&str, &str, Metric); 4] = [
 ];
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name).with_extension("faiss")
+    Path::new("golden").join(name).with_extension("faiss")
 }
 
 #[test]
