@@ -10,8 +10,6 @@ use crate::format::FORMATS;
 /// Why an ingest failed.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    #[error("mode=upsert is not offered yet: use append or replace")]
-    UpsertNotOffered,
     #[error("the format is not known: send format={FORMATS}, a file name with such an ending, or a Content-Type")]
     UnknownFormat,
     #[error("the input is empty")]
@@ -84,7 +82,6 @@ impl IngestError {
 impl Fault for IngestError {
     fn code(&self) -> Code {
         match self {
-            Self::UpsertNotOffered => Code::InvalidParameter,
             Self::UnknownFormat => Code::UnsupportedFormat,
             Self::Empty
             | Self::Utf16

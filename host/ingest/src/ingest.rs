@@ -35,7 +35,7 @@ pub enum IngestMode {
     #[default]
     Append,
     Replace,
-    /// Named by the API, refused until tables offer it.
+    /// Rows take the place of those with the same key.
     Upsert,
 }
 
@@ -150,7 +150,7 @@ impl Ingest {
         let mode = match request.mode {
             IngestMode::Append => WriteMode::Append,
             IngestMode::Replace => WriteMode::Replace,
-            IngestMode::Upsert => return Err(IngestError::UpsertNotOffered),
+            IngestMode::Upsert => WriteMode::Upsert,
         };
         let named = request
             .format

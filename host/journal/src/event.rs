@@ -37,6 +37,8 @@ kinds! {
     DatasetDelete = "dataset_delete",
     Tombstone = "tombstone",
     TombstoneUndo = "tombstone_undo",
+    Compact = "compact",
+    Erasure = "erasure",
     ViewPut = "view_put",
     ViewDelete = "view_delete",
     ProfilePut = "profile_put",

@@ -187,7 +187,7 @@ impl Shared {
         let mut head = match end.take() {
             Some(head) => head,
             // Read past what is durable: the commit whose outcome was unknown may have taken numbers.
-            None => self.meta.begin().await?.get(Head::KEY).await?.unwrap_or_else(Head::empty),
+            None => self.meta.latest(Head::KEY).await?.unwrap_or_else(Head::empty),
         };
         let before = head.clone();
         if let Err(error) = stage(&mut transaction, &mut head, drafts) {

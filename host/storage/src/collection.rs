@@ -40,7 +40,8 @@ impl<T: Record> Collection<T> {
     /// When the store fails or the record cannot be read.
     pub async fn get(&self, key: &str) -> Result<Option<T>> {
         let options = ReadOptions::default().with_durability_filter(DurabilityLevel::Remote);
-        let found = self.meta.on_io(self.meta.db().get_with_options(full_key::<T>(key), &options)).await?;
+        let store = self.meta.store();
+        let found = self.meta.on_io(store.db.get_with_options(full_key::<T>(key), &options)).await?;
         found.map(|bytes| decode(&bytes)).transpose()
     }
 
@@ -60,11 +61,12 @@ impl<T: Record> Collection<T> {
             ..ScanOptions::default()
         };
         let name_bytes = T::COLLECTION.len() + 1;
+        let store = self.meta.store();
         let rows = self
             .meta
             .on_io(async {
                 let mut rows = Vec::new();
-                let mut found = self.meta.db().scan_with_options((from, until), &options).await?;
+                let mut found = store.db.scan_with_options((from, until), &options).await?;
                 while rows.len() < limit
                     && let Some(row) = found.next().await?
                 {

@@ -48,6 +48,8 @@ pub enum StorageError {
     Format { collection: &'static str, found: u32, known: u32 },
     #[error("a key of `{collection}` cannot be read")]
     Key { collection: &'static str },
+    #[error("the metadata store could not be renewed: transactions are open for too long")]
+    RenewalLate,
     #[error("a storage task ended early")]
     TaskLost,
 }
@@ -98,6 +100,7 @@ impl Fault for StorageError {
             Self::UnknownBucket { .. } => Code::UnknownBucket,
             Self::NoPrimary | Self::BucketClash { .. } => Code::InvalidDefinition,
             Self::OpenBucket { .. } | Self::Store { .. } | Self::TaskLost => Code::StorageUnavailable,
+            Self::RenewalLate => Code::Busy,
             Self::Locked { .. } => Code::ReadOnly,
             Self::Meta(error) => meta_code(error),
             Self::Encode { .. } => Code::Internal,
@@ -107,7 +110,7 @@ impl Fault for StorageError {
 
     fn public(&self) -> String {
         match self {
-            Self::UnknownBucket { .. } | Self::NoPrimary | Self::BucketClash { .. } => self.to_string(),
+            Self::UnknownBucket { .. } | Self::NoPrimary | Self::BucketClash { .. } | Self::RenewalLate => self.to_string(),
             Self::Locked { .. } => "another host writes to this storage".to_owned(),
             Self::OpenBucket { name, .. } => format!("bucket `{name}` cannot be opened"),
             Self::Store { bucket, .. } => format!("bucket `{bucket}` did not answer as it should"),

@@ -25,7 +25,7 @@ mod transaction;
 pub use bucket::{Bucket, BucketHealth, BucketKind, BucketOptions, BucketSpec, Buckets};
 pub use collection::Collection;
 pub use error::{Result, StorageError};
-pub use meta::{Meta, MetaOptions};
+pub use meta::{Meta, MetaOptions, Renewal};
 pub use metrics::BucketCounts;
 pub use record::Record;
 pub use retry::RetryPolicy;

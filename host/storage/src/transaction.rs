@@ -4,19 +4,25 @@
 //! are still on their way to the disk: skipping them would hide a conflict, and since the log is written in order, this commit
 //! cannot be durable before them.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use slatedb::{DbTransaction, WriteHandle};
 
+use tokio::sync::OwnedRwLockReadGuard;
+
 use crate::{
     Meta, Record, Result,
+    meta::Store,
     record::{decode, encode, full_key},
 };
 
 /// A transaction. Dropped without [`Transaction::commit`], it leaves nothing.
 pub struct Transaction {
     meta: Meta,
+    store: Arc<Store>,
     inner: DbTransaction,
+    /// While it is held, the store is not renewed.
+    open: OwnedRwLockReadGuard<()>,
     /// The first failure of a call that has no result of its own.
     failed: Option<slatedb::Error>,
 }
@@ -31,6 +37,7 @@ impl fmt::Debug for Transaction {
 #[must_use = "a submitted commit is not durable before `durable` returns"]
 pub struct Submitted {
     meta: Meta,
+    store: Arc<Store>,
     handle: Option<WriteHandle>,
 }
 
@@ -41,8 +48,8 @@ impl fmt::Debug for Submitted {
 }
 
 impl Transaction {
-    pub(crate) fn new(meta: Meta, inner: DbTransaction) -> Self {
-        Self { meta, inner, failed: None }
+    pub(crate) fn new(meta: Meta, store: Arc<Store>, inner: DbTransaction, open: OwnedRwLockReadGuard<()>) -> Self {
+        Self { meta, store, inner, open, failed: None }
     }
 
     /// # Errors
@@ -89,7 +96,7 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::commit`].
     pub async fn submit(self) -> Result<Submitted> {
-        let Self { meta, inner, failed } = self;
+        let Self { meta, store, inner, open, failed } = self;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -97,7 +104,9 @@ impl Transaction {
         if handle.is_some() {
             meta.committed();
         }
-        Ok(Submitted { meta, handle })
+        // A renewal makes durable what was submitted before it.
+        drop(open);
+        Ok(Submitted { meta, store, handle })
     }
 }
 
@@ -110,7 +119,7 @@ impl Submitted {
         match &self.handle {
             Some(handle) => self.meta.on_io(handle.await_durable()).await,
             // It changed nothing, but what it read may still be on its way.
-            None => self.meta.on_io(self.meta.db().flush()).await,
+            None => self.meta.on_io(self.store.db.flush()).await,
         }
     }
 }

@@ -7,9 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::execution::TaskContext;
-use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream};
-use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::TryStreamExt;
 use lakehouse_catalog::{CatalogError, TombstoneRecord};
 use lakehouse_journal::{Draft, EventKind, Stamp};
@@ -19,6 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::records::{Counters, TombstonePage};
+use crate::rewrite::scan_column;
 use crate::schema::{friendly, is_key_type};
 use crate::table::Table;
 use crate::tables::check_key_column;
@@ -235,23 +233,16 @@ impl Tables {
         if wanted.is_empty() {
             return Ok(HashMap::new());
         }
-        let (state, column, io) = (Arc::clone(state), column.clone(), self.io.clone());
+        let (state, column) = (Arc::clone(state), column.clone());
         let scan = async move {
-            let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
-            let bucket = state.folder.bucket();
-            session.register_object_store(&bucket.url(), bucket.compat());
-            let index = state.scan_schema.index_of(column.as_str())?;
-            let plan = state.provider().scan(&session.state(), Some(&vec![index]), &[], None).await?;
-            debug_assert_eq!(plan.output_partitioning().partition_count(), 1, "one partition was asked for");
-            let mut batches = execute_stream(plan, Arc::new(TaskContext::from(&session)))?;
+            let mut batches = scan_column(&state, &column).await?;
             let mut found = HashMap::new();
             while let Some(batch) = batches.try_next().await? {
                 count_rows(&wanted, batch.column(0), &mut found)?;
             }
             Ok::<_, TableError>(found)
         };
-        let handle = io.clone();
-        io.spawn_blocking(move || handle.block_on(scan)).await?
+        self.on_blocking(scan).await
     }
 }
 
@@ -265,7 +256,7 @@ struct BurialOrder {
 }
 
 /// Where the record of one key is.
-fn record_key(table: &Table, key: &str) -> String {
+pub(crate) fn record_key(table: &Table, key: &str) -> String {
     let hash = lakehouse_types::Digest::from_bytes(&Sha256::digest(key.as_bytes()).into());
     format!("{}/{hash}", table.folder.id())
 }

@@ -4,6 +4,7 @@
 //! new state. **Invariant**: a write is published exactly once, by whoever finds its commit in the Delta log: this code, the next
 //! holder of the queue, or the next start.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
@@ -14,7 +15,8 @@ use lakehouse_types::{ColumnName, DatasetId, ErrorKind, Fault};
 use serde_json::json;
 
 use crate::folder::{delete_all, drop_key};
-use crate::log::{Commit, CommitFailure, metadata, protocol};
+use crate::log::{Commit, CommitFailure, Operation, metadata, protocol};
+use crate::retire::Retiring;
 use crate::records::{Counters, Intent, Outcome, Pending, Stage};
 use crate::schema::{friendly, is_key_type, widen};
 use crate::table::{Queue, Table};
@@ -38,9 +40,10 @@ impl Work {
             }
             let state = table.state();
             self.recount(state.as_ref()).await?;
+            self.intend().await?;
+            self.replace_keys(state.as_ref()).await?;
             let (actions, schema) = self.actions(state.as_deref())?;
             let pending = self.pending(state.as_deref(), &schema, rejected, rejected_rows)?;
-            self.intend().await?;
             self.put_intent(Stage::Committing(Box::new(pending.clone()))).await?;
             Ok(Ok((queue, state, actions, pending)))
         };
@@ -97,7 +100,7 @@ impl Work {
 
     fn for_log<'a>(&'a self, snapshot: Option<&'a EagerSnapshot>, actions: Vec<Action>) -> Commit<'a> {
         let epoch = self.tables.meta.epoch();
-        Commit { snapshot, actions, write: &self.id, epoch, mode: self.mode, by: &self.by, rows: self.rows }
+        Commit { snapshot, actions, write: &self.id, epoch, operation: Operation::Write(self.mode), by: &self.by, rows: self.rows }
     }
 
     /// After a failed commit: what the log holds. An error leaves the write to the next holder of the queue.
@@ -110,13 +113,7 @@ impl Work {
         if matches!(failure, CommitFailure::Refused(_)) {
             return Ok(None);
         }
-        let found = async {
-            match self.table.log.find(&self.id, pending.base).await? {
-                Some(_) => Ok::<_, TableError>(Some(self.table.log.load().await?)),
-                None => Ok(None),
-            }
-        };
-        found.await.map_err(|error| {
+        self.table.log.after_failure(&self.id, pending.base).await.map_err(|error| {
             tracing::warn!(dataset = %self.table.name, error = %error, "the outcome of a commit is not known yet");
             queue.unsettled = Some(self.id.clone());
             TableError::OutcomeUnknown { dataset: self.table.name.clone() }
@@ -125,7 +122,7 @@ impl Work {
 
     /// The actions of the commit, and the schema that it leaves.
     fn actions(&mut self, state: Option<&DatasetState>) -> Result<(Vec<Action>, SchemaRef), TableError> {
-        let stored = state.filter(|_| self.mode == WriteMode::Append).map(|state| state.schema.as_ref());
+        let stored = state.filter(|_| self.mode.adds()).map(|state| state.schema.as_ref());
         self.check_base(stored)?;
         // Another append may have widened the schema since this one began.
         let schema = match (&self.schema, stored) {
@@ -142,15 +139,23 @@ impl Work {
             }
             actions.push(Action::Metadata(metadata(state.map(|state| state.snapshot.metadata()), &schema)?));
         }
-        if let Some(state) = state.filter(|_| self.mode == WriteMode::Replace) {
-            let log = state
-                .snapshot
-                .try_log_data()
-                .map_err(|source| TableError::Delta { dataset: state.name.clone(), source: Box::new(source) })?;
-            actions.extend(log.iter().map(|file| Action::Remove(file.remove_action(true))));
+        if let Some(state) = state {
+            let going: HashSet<String> = self.retired(state).into_iter().collect();
+            if !going.is_empty() {
+                actions.extend(state.removes(true, |name| going.contains(name))?);
+            }
         }
         actions.extend(std::mem::take(&mut self.adds).into_iter().map(Action::Add));
         Ok((actions, schema))
+    }
+
+    /// Names of the files that this write takes out.
+    fn retired(&self, state: &DatasetState) -> Vec<String> {
+        match self.mode {
+            WriteMode::Append => Vec::new(),
+            WriteMode::Replace => state.files.iter().map(|file| file.name().to_owned()).collect(),
+            WriteMode::Upsert => self.replaced.files.clone(),
+        }
     }
 
     /// Refuses an append whose files hold columns that a replacement took away or gave another type since it began: they would
@@ -180,6 +185,7 @@ impl Work {
             bucket: self.table.folder.bucket().name().clone(),
             mode: self.mode,
             rows: self.rows,
+            replaced_rows: self.replaced.rows,
             rejected,
             rejected_rows,
             columns: Column::of(schema),
@@ -188,7 +194,14 @@ impl Work {
             duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             is_repeat: false,
         };
-        Ok(Pending { base, report, key_column: self.key_column(schema)?, idempotency: self.idempotency.clone() })
+        Ok(Pending {
+            base,
+            report,
+            key_column: self.key_column(schema)?,
+            idempotency: self.idempotency.clone(),
+            hidden_replaced: self.replaced.hidden,
+            retired: state.map(|state| self.retired(state)).unwrap_or_default(),
+        })
     }
 
     /// The row key column once this is committed.
@@ -238,7 +251,8 @@ impl Tables {
             let counters = self.meta.collection::<Counters>().get(table.folder.id()).await?.unwrap_or_default();
             let record = self.meta.collection::<DatasetRecord>().get(table.name.as_str()).await?;
             let record = record.filter(|record| record.id.as_str() == table.folder.id());
-            let tombstones = keyed_by(table.tombstones(), record.and_then(|record| record.key_column));
+            let column = record.and_then(|record| record.key_column);
+            let tombstones = self.load_tombstones(table.folder.id(), column).await?;
             let state = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, counters.hidden)?;
             table.set_state(Some(Arc::new(state)));
         }
@@ -254,15 +268,17 @@ impl Tables {
         write: &str,
         intent: Intent,
     ) -> Result<(), TableError> {
-        let Stage::Committing(mut pending) = intent.stage else {
-            return self.discard(table, write).await;
+        let by: Stamp = intent.by.into();
+        let mut pending = match intent.stage {
+            Stage::Committing(pending) => pending,
+            Stage::Compacting(pending) => return self.resume_compaction(table, write, &pending, &by).await,
+            Stage::Writing | Stage::Dropping => return self.discard(table, write).await,
         };
         let Some(version) = table.log.find(write, pending.base).await? else {
             return self.discard(table, write).await;
         };
         let snapshot = table.log.load().await?;
         pending.report.version = version;
-        let by: Stamp = intent.by.into();
         match self.publish(table, queue, write, &pending, &by, snapshot).await {
             // The name was taken while the host was down: the write never came to be.
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
@@ -296,12 +312,15 @@ impl Tables {
             },
         };
         let hidden = match pending.report.mode {
-            WriteMode::Append => hidden_before + pending.report.tombstoned_keys,
+            WriteMode::Append | WriteMode::Upsert => {
+                hidden_before.saturating_sub(pending.hidden_replaced) + pending.report.tombstoned_keys
+            }
             WriteMode::Replace => pending.report.tombstoned_keys,
         };
-        let edited = self.stage(table, write, pending, by, hidden).await;
+        let retiring = self.retiring(&table.folder, pending.report.version, pending.retired.clone(), false);
+        let edited = self.stage(table, write, pending, by, hidden, &retiring).await;
         match edited {
-            Ok(()) => {}
+            Ok(()) => self.retire(retiring),
             Err(error) if before.is_none() && matches!(error, TableError::Catalog(CatalogError::NameTaken { .. })) => {
                 queue.gone = true;
                 table.folder.doom();
@@ -322,7 +341,15 @@ impl Tables {
     }
 
     /// The one metadata transaction of a write.
-    async fn stage(&self, table: &Table, write: &str, pending: &Pending, by: &Stamp, hidden: u64) -> Result<(), TableError> {
+    async fn stage(
+        &self,
+        table: &Table,
+        write: &str,
+        pending: &Pending,
+        by: &Stamp,
+        hidden: u64,
+        retiring: &Retiring,
+    ) -> Result<(), TableError> {
         let report = &pending.report;
         self.catalog
             .edit(by, |present, edit| {
@@ -354,6 +381,7 @@ impl Tables {
                     let outcome = Outcome { fingerprint, report: report.clone(), at: by.at, dataset_id };
                     transaction.put(&idempotency.record_key(&by.actor), &outcome).map_err(CatalogError::from)?;
                 }
+                retiring.stage(transaction)?;
                 transaction.delete::<Intent>(write);
                 Ok::<_, TableError>(())
             })

@@ -32,6 +32,7 @@ impl Tables {
         let id = table.folder.id();
         let buried = self.meta.collection::<TombstoneRecord>().scan(&format!("{id}/"), None, usize::MAX).await?;
         let rows = table.state().map(|state| state.rows);
+        let mut retired = Vec::new();
         let intent = Intent::new(&table, by, Stage::Dropping);
         self.catalog
             .edit(by, |_, edit| {
@@ -42,10 +43,12 @@ impl Tables {
                 let transaction = edit.txn();
                 transaction.put(&drop_key(id), &intent).map_err(CatalogError::from)?;
                 transaction.delete::<Counters>(id);
+                retired = self.unretire(id, transaction);
                 buried.iter().for_each(|(key, _)| transaction.delete::<TombstoneRecord>(key));
                 Ok::<_, TableError>(())
             })
             .await?;
+        self.forget_retired(&retired);
         queue.gone = true;
         self.forget(&table);
         table.set_state(None);

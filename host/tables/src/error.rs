@@ -45,12 +45,20 @@ pub enum TableError {
     KeyColumnMismatch { dataset: DatasetName, column: ColumnName, asked: ColumnName },
     #[error("column `{column}` is {given}; a row key is text or an integer")]
     KeyType { column: ColumnName, given: String },
-    #[error("{0}")]
-    NotOffered(&'static str),
     #[error("the idempotency key was used for another request")]
     IdempotencyMismatch,
     #[error("dataset `{dataset}` was deleted or replaced meanwhile")]
     Gone { dataset: DatasetName },
+    #[error("the work on dataset `{dataset}` was cancelled; nothing was changed")]
+    Cancelled { dataset: DatasetName },
+    #[error("column `{column}` of row {row} is NULL: a row that is upserted needs a key")]
+    NullKey { column: ColumnName, row: u64 },
+    #[error("row {row} has the key of an earlier row in column `{column}`: an upsert takes each key once")]
+    RepeatedKey { column: ColumnName, row: u64 },
+    #[error("an upsert takes up to {limit} rows; ingest the rest as another, or use mode=replace")]
+    TooManyKeys { limit: usize },
+    #[error("an upsert into `{dataset}` needs `key`: the column that names rows")]
+    NoKey { dataset: DatasetName },
     #[error("another writer changed dataset `{dataset}`")]
     Conflict {
         dataset: DatasetName,
@@ -104,9 +112,13 @@ impl Fault for TableError {
             | Self::InvalidColumnName { .. }
             | Self::InvalidMemberName { .. }
             | Self::TooManyColumns { .. }
+            | Self::NullKey { .. }
+            | Self::RepeatedKey { .. }
             | Self::NoColumns => Code::InvalidData,
+            Self::TooManyKeys { .. } => Code::BodyTooLarge,
+            Self::Cancelled { .. } => Code::Cancelled,
             Self::KeyColumnMismatch { .. } => Code::KeyColumnMismatch,
-            Self::KeyType { .. } | Self::NotOffered(_) => Code::InvalidParameter,
+            Self::KeyType { .. } | Self::NoKey { .. } => Code::InvalidParameter,
             Self::IdempotencyMismatch => Code::IdempotencyMismatch,
             Self::Gone { .. } | Self::Conflict { .. } => Code::WriteConflict,
             Self::OutcomeUnknown { .. } => Code::OutcomeUnknown,

@@ -5,6 +5,7 @@
 //! [`Tables::open`] is the one before or the one after. No data value is in an error, a log line or a journal event.
 
 mod burial; // hiding rows by key, and showing them again
+mod compact; // small files into large ones, hidden rows gone for good
 mod commit; // intent → Delta commit → outcome, one at a time per table
 mod drop; // deleting a dataset
 mod encode; // batches → Parquet files in the bucket
@@ -18,21 +19,26 @@ mod provider; // Parquet files → DataFusion
 mod records; // what is kept in metadata
 mod repair; // from intents, at start
 mod report;
+mod retire; // files of earlier versions, and when they go
+mod rewrite; // files written anew, without some rows
 mod schema; // Arrow types that Delta stores, and how schemas grow
 mod state; // the immutable face of one version
 mod statistics; // minima, maxima, counts
 mod table; // one dataset's queue
 mod tables;
 mod tombstones; // keys whose rows are hidden
+mod upsert; // rows in the place of those with the same key
 mod writer;
 
 pub use burial::{Burial, BurialFailure, FailureReason, Restoration};
+pub use compact::{CompactionReport, Scope, Shape};
 pub use error::TableError;
 pub use records::{Idempotency, TombstonePage};
 pub use report::{Column, CommitReport, Rejected, WriteMode};
+pub use retire::Purged;
 pub use schema::{MAX_COLUMNS, friendly, storable};
 pub use state::DatasetState;
-pub use tables::{Begin, Tables, WriteSpec};
+pub use tables::{Begin, TableOptions, Tables, WriteSpec};
 pub use tombstones::{Tombstones, key_text};
 pub use writer::TableWriter;
 

@@ -8,11 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
-use deltalake_core::DeltaTableError;
+use deltalake_core::{DeltaTable, DeltaTableError};
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake_core::kernel::{Action, EagerSnapshot, Metadata, MetadataExt, Protocol, StructType, Transaction, new_metadata};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, get_actions};
+use deltalake_core::protocol::checkpoints::create_checkpoint;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use lakehouse_journal::Stamp;
 use lakehouse_types::DatasetName;
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::folder::Folder;
 use crate::ordered::Ordered;
+use crate::retire::delete_log_before;
 use crate::{TableError, WriteMode};
 
 /// The application transaction of every commit of ours.
@@ -30,6 +32,8 @@ const APPLICATION: &str = "lakehouse";
 const WRITE_ID: &str = "lakehouseWrite";
 /// The member of `commitInfo` that holds the writer's epoch: that of the metadata store.
 const EPOCH: &str = "lakehouseEpoch";
+/// What compacted files grow to.
+const TARGET_BYTES: i64 = 256 << 20;
 /// How often a commit is tried again when a foreign writer took the version.
 const RETRIES: usize = 3;
 
@@ -80,9 +84,35 @@ impl Log {
         Ok(None)
     }
 
+    /// What became of a commit whose outcome is unclear: the snapshot that holds it, or `None`.
+    pub(crate) async fn after_failure(&self, write: &str, base: Option<u64>) -> Result<Option<EagerSnapshot>, TableError> {
+        match self.find(write, base).await? {
+            Some(_) => Ok(Some(self.load().await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Shortens the log to a checkpoint of `version`, the newest, and answers a snapshot that stands on it alone, with the number
+    /// of objects that are gone. Whoever calls it holds the table's queue.
+    pub(crate) async fn trim(&self, folder: &Folder, version: u64) -> Result<(EagerSnapshot, u64), TableError> {
+        let mut table = DeltaTable::new(Arc::clone(&self.store));
+        table.load().await.map_err(|source| self.failed(source))?;
+        if table.version() != Some(version) {
+            return Err(TableError::Conflict {
+                dataset: self.dataset.clone(),
+                source: Box::new(DeltaTableError::Generic("a foreign writer committed".to_owned())),
+            });
+        }
+        create_checkpoint(&table, None).await.map_err(|source| self.failed(source))?;
+        // Whoever reads from now on reads the checkpoint: only then does what it stands for go.
+        let snapshot = self.load().await?;
+        let deleted = delete_log_before(folder, version).await?;
+        Ok((snapshot, deleted))
+    }
+
     /// Commits a write and answers the snapshot that holds it. Once the log has the commit, nothing makes this fail.
     pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<EagerSnapshot, CommitFailure> {
-        let Commit { snapshot, actions, write, epoch, mode, by, rows } = commit;
+        let Commit { snapshot, actions, write, epoch, operation, by, rows } = commit;
         let before = match snapshot {
             Some(snapshot) => {
                 snapshot.transaction_version(self.store.as_ref(), APPLICATION).await.map_err(CommitFailure::Refused)?
@@ -103,11 +133,15 @@ impl Log {
             .with_cleanup_expired_logs(Some(false))
             .with_metadata(info.map(|(name, value)| (name.to_owned(), value)))
             .with_application_transaction(transaction);
-        let mode = match mode {
-            WriteMode::Append => SaveMode::Append,
-            WriteMode::Replace => SaveMode::Overwrite,
+        let write_as = |mode| DeltaOperation::Write { mode, partition_by: None, predicate: None };
+        let operation = match operation {
+            Operation::Write(WriteMode::Append) => write_as(SaveMode::Append),
+            // Nothing else tells other engines that files go.
+            Operation::Write(WriteMode::Replace | WriteMode::Upsert) | Operation::Compact { drops_rows: true } => {
+                write_as(SaveMode::Overwrite)
+            }
+            Operation::Compact { drops_rows: false } => DeltaOperation::Optimize { predicate: None, target_size: TARGET_BYTES },
         };
-        let operation = DeltaOperation::Write { mode, partition_by: None, predicate: None };
         let table = snapshot.map(|snapshot| snapshot as &dyn TableReference);
         let prepared = CommitBuilder::from(properties)
             .with_actions(actions)
@@ -131,6 +165,13 @@ impl Log {
     }
 }
 
+/// What a commit does, as the log tells other engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Write(WriteMode),
+    Compact { drops_rows: bool },
+}
+
 /// One write, ready for the log.
 pub(crate) struct Commit<'a> {
     /// The table before; `None` where the commit creates it.
@@ -138,7 +179,7 @@ pub(crate) struct Commit<'a> {
     pub(crate) actions: Vec<Action>,
     pub(crate) write: &'a str,
     pub(crate) epoch: u64,
-    pub(crate) mode: WriteMode,
+    pub(crate) operation: Operation,
     pub(crate) by: &'a Stamp,
     pub(crate) rows: u64,
 }

@@ -88,6 +88,8 @@ pub(crate) enum Stage {
     Writing,
     /// The Delta commit may exist; if it does, the rest follows from this.
     Committing(Box<Pending>),
+    /// The same of a compaction.
+    Compacting(Box<crate::compact::Pending>),
     /// The dataset is out of the catalog, its folder may still exist.
     Dropping,
 }
@@ -100,6 +102,17 @@ pub(crate) struct Pending {
     pub(crate) report: CommitReport,
     pub(crate) key_column: Option<ColumnName>,
     pub(crate) idempotency: Option<Idempotency>,
+    /// Hidden rows that an upsert took out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) hidden_replaced: u64,
+    /// Names of files that are named no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) retired: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Record for Intent {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 use lakehouse_catalog::{DatasetRecord, TombstoneRecord};
 use lakehouse_storage::Bucket;
+use lakehouse_types::ColumnName;
 use object_store_13::{ObjectStore, path::Path};
 
 use crate::folder::{DATASETS, Folder, LOG, delete_all, sweep_dropped};
@@ -22,6 +23,7 @@ impl Tables {
     pub(crate) async fn repair(self: Arc<Self>) -> Result<(), TableError> {
         let intents = self.meta.collection::<Intent>().all().await?;
         self.load_all().await?;
+        self.load_retired().await?;
         // What was deleted goes first, so that no write of it is looked for.
         let (dropped, begun): (Vec<_>, Vec<_>) =
             intents.into_iter().partition(|(_, intent)| matches!(intent.stage, Stage::Dropping));
@@ -74,6 +76,12 @@ impl Tables {
             self.insert(Arc::clone(&table));
         }
         Ok(())
+    }
+
+    /// A dataset's tombstones as they are kept.
+    pub(crate) async fn load_tombstones(&self, id: &str, column: Option<ColumnName>) -> Result<Arc<Tombstones>, TableError> {
+        let kept = self.meta.collection::<TombstoneRecord>().scan(&format!("{id}/"), None, usize::MAX).await?;
+        Ok(Arc::new(Tombstones::new(column, kept.into_iter().map(|(_, record)| record.row_key_value))))
     }
 
     async fn load_all(&self) -> Result<(), TableError> {

@@ -14,6 +14,15 @@ pub enum WriteMode {
     Append,
     /// The new rows take the place of all old ones, their schema that of the old schema.
     Replace,
+    /// The new rows take the place of the old ones with the same key; the others come to those that are there.
+    Upsert,
+}
+
+impl WriteMode {
+    /// Whether rows that are there stay, and with them the schema.
+    pub(crate) fn adds(self) -> bool {
+        self != Self::Replace
+    }
 }
 
 /// A column as reports and listings name it.
@@ -50,6 +59,9 @@ pub struct CommitReport {
     pub mode: WriteMode,
     /// Rows written by this request.
     pub rows: u64,
+    /// Rows of before that an upsert took out.
+    #[serde(default)]
+    pub replaced_rows: u64,
     /// Rows that were left out: the first of them, at most as many as the reader keeps.
     pub rejected: Vec<Rejected>,
     /// Rows that were left out in all.

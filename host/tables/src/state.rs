@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use datafusion::common::Statistics;
 use datafusion::datasource::TableProvider;
-use deltalake_core::kernel::{Add, EagerSnapshot};
+use deltalake_core::kernel::{Action, Add, EagerSnapshot};
 use lakehouse_types::{BucketName, DatasetName};
 use object_store_13::{ObjectMeta, path::Path};
 
@@ -47,7 +47,7 @@ pub struct DatasetState {
 }
 
 /// One Parquet file of a version.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DataFile {
     pub(crate) meta: ObjectMeta,
     pub(crate) statistics: Arc<Statistics>,
@@ -79,13 +79,12 @@ impl DatasetState {
         }
         files.sort_by(|a, b| a.meta.location.cmp(&b.meta.location));
         let each: Vec<_> = files.iter().map(|file| Arc::clone(&file.statistics)).collect();
-        let rows = each.iter().filter_map(|one| one.num_rows.get_value()).sum::<usize>();
         Ok(Self {
             id: folder.id().to_owned(),
             bucket: folder.bucket().name().clone(),
             version: snapshot.version(),
             statistics: Arc::new(together(&scan_schema, &each)),
-            rows: rows as u64,
+            rows: rows_of(&files),
             hidden,
             bytes: files.iter().map(|file| file.meta.size).sum(),
             name,
@@ -110,10 +109,18 @@ impl DatasetState {
                 statistics,
             }
         };
-        let files: Arc<[DataFile]> = adds.iter().map(file).collect();
+        let files = adds.iter().map(file).collect();
+        self.of_files(schema, files)
+    }
+
+    /// Some files of this dataset's folder, read under a schema that holds theirs. Only scans make sense of it.
+    pub(crate) fn of_files(&self, schema: SchemaRef, files: Vec<DataFile>) -> Self {
+        let scan_schema = scanned(&schema);
         let each: Vec<_> = files.iter().map(|file| Arc::clone(&file.statistics)).collect();
         let statistics = Arc::new(together(&scan_schema, &each));
-        Self { schema, scan_schema, statistics, files, ..self.with_tombstones(Arc::clone(&self.tombstones), self.hidden) }
+        let rows = rows_of(&files);
+        let whole = self.with_tombstones(Arc::clone(&self.tombstones), self.hidden);
+        Self { schema, scan_schema, statistics, rows, files: files.into(), ..whole }
     }
 
     /// The same version with other tombstones.
@@ -134,6 +141,22 @@ impl DatasetState {
             folder: Arc::clone(&self.folder),
             snapshot: self.snapshot.clone(),
         }
+    }
+
+    /// The same version, with a snapshot of it that was loaded anew.
+    pub(crate) fn with_snapshot(&self, snapshot: EagerSnapshot) -> Self {
+        Self { snapshot, ..self.with_tombstones(Arc::clone(&self.tombstones), self.hidden) }
+    }
+
+    /// The actions that take files out of the next version, by their names.
+    pub(crate) fn removes(&self, data_change: bool, goes: impl Fn(&str) -> bool) -> Result<Vec<Action>, TableError> {
+        let failed = |source| TableError::Delta { dataset: self.name.clone(), source: Box::new(source) };
+        let log = self.snapshot.try_log_data().map_err(failed)?;
+        Ok(log
+            .iter()
+            .filter(|file| goes(&file.object_store_path().filename().unwrap_or_default()))
+            .map(|file| Action::Remove(file.remove_action(data_change)))
+            .collect())
     }
 
     /// A number for each data file, ascending. While a later state has all of them, it has all rows of this one.
@@ -158,4 +181,20 @@ impl DatasetState {
     pub fn provider(self: &Arc<Self>) -> Arc<dyn TableProvider> {
         Arc::new(DatasetProvider::new(Arc::clone(self)))
     }
+}
+
+impl DataFile {
+    /// Its name in the dataset's folder.
+    pub(crate) fn name(&self) -> &str {
+        self.meta.location.filename().unwrap_or_default()
+    }
+
+    /// Rows, as far as the log tells.
+    pub(crate) fn rows(&self) -> u64 {
+        self.statistics.num_rows.get_value().copied().unwrap_or_default() as u64
+    }
+}
+
+fn rows_of(files: &[DataFile]) -> u64 {
+    files.iter().map(DataFile::rows).sum()
 }

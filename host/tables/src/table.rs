@@ -3,11 +3,11 @@
 //! **Invariant**: whoever commits, buries or drops holds the queue. The state changes only under it, and only after metadata is
 //! durable.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 use lakehouse_types::DatasetName;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 use crate::folder::Folder;
 use crate::log::Log;
@@ -21,6 +21,10 @@ pub(crate) struct Table {
     pub(crate) log: Log,
     queue: Arc<Mutex<Queue>>,
     state: ArcSwapOption<DatasetState>,
+    /// Every state that may still be read, with its version.
+    pinned: parking_lot::Mutex<Vec<(u64, Weak<DatasetState>)>>,
+    /// One at a time removes files of earlier versions.
+    reaping: Mutex<()>,
     absence: Option<Absence>,
 }
 
@@ -45,7 +49,16 @@ pub(crate) struct Queue {
 impl Table {
     pub(crate) fn new(name: DatasetName, folder: Arc<Folder>) -> Result<Self, TableError> {
         let log = Log::new(name.clone(), &folder)?;
-        Ok(Self { name, folder, log, queue: Arc::default(), state: ArcSwapOption::empty(), absence: None })
+        Ok(Self {
+            name,
+            folder,
+            log,
+            queue: Arc::default(),
+            state: ArcSwapOption::empty(),
+            pinned: parking_lot::Mutex::default(),
+            reaping: Mutex::default(),
+            absence: None,
+        })
     }
 
     /// The same, as a dataset of the catalog that has no state.
@@ -88,7 +101,21 @@ impl Table {
     }
 
     pub(crate) fn set_state(&self, state: Option<Arc<DatasetState>>) {
+        if let Some(state) = &state {
+            let mut pinned = self.pinned.lock();
+            pinned.retain(|(_, state)| state.strong_count() > 0);
+            pinned.push((state.version, Arc::downgrade(state)));
+        }
         self.state.store(state);
+    }
+
+    /// Whether somebody still reads a version before this one.
+    pub(crate) fn is_pinned_before(&self, version: u64) -> bool {
+        self.pinned.lock().iter().any(|(of, state)| *of < version && state.strong_count() > 0)
+    }
+
+    pub(crate) async fn reaping(&self) -> MutexGuard<'_, ()> {
+        self.reaping.lock().await
     }
 
     /// Waits for its turn.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lakehouse_catalog::Catalog;
 use lakehouse_journal::{Journal, Stamp};
@@ -17,6 +17,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::folder::Folder;
 use crate::outcomes::{FORGET_EVERY, forget_every};
+use crate::retire::{LOOK_EVERY, Waiting, reap_every};
 use crate::table::{Absence, Table};
 use crate::{CommitReport, DatasetState, Idempotency, TableError, TableWriter, Tombstones, WriteMode};
 
@@ -28,8 +29,25 @@ pub struct Tables {
     pub(crate) journal: Journal,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) io: Handle,
+    pub(crate) options: TableOptions,
+    pub(crate) retired: Waiting,
     tables: Mutex<HashMap<DatasetName, Arc<Table>>>,
     flights: Arc<Mutex<Flights>>,
+}
+
+/// How long files of earlier versions stay.
+#[derive(Debug, Clone, Copy)]
+pub struct TableOptions {
+    /// After a newer version has replaced or merged them: time for readers from outside to end.
+    pub retention: Duration,
+    /// After rows of theirs were dropped: the longest that a query here is waited for.
+    pub patience: Duration,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        Self { retention: Duration::from_hours(24), patience: Duration::from_secs(31) }
+    }
 }
 
 type Flights = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
@@ -78,6 +96,7 @@ impl Tables {
         journal: Journal,
         clock: Arc<dyn Clock>,
         io: Handle,
+        options: TableOptions,
     ) -> Result<Arc<Self>, TableError> {
         let tables = Arc::new(Self {
             buckets,
@@ -86,12 +105,15 @@ impl Tables {
             journal,
             clock,
             io: io.clone(),
+            options,
+            retired: Waiting::default(),
             tables: Mutex::default(),
             flights: Arc::default(),
         });
         let opened = Arc::clone(&tables);
         io.spawn(async move { opened.repair().await }).await??;
         io.spawn(forget_every(FORGET_EVERY, Arc::downgrade(&tables)));
+        io.spawn(reap_every(LOOK_EVERY, Arc::downgrade(&tables)));
         Ok(tables)
     }
 
@@ -141,6 +163,11 @@ impl Tables {
 
     pub(crate) fn table(&self, name: &DatasetName) -> Option<Arc<Table>> {
         self.tables.lock().get(name).cloned()
+    }
+
+    /// The table in the folder of this id.
+    pub(crate) fn with_id(&self, id: &str) -> Option<Arc<Table>> {
+        self.tables.lock().values().find(|table| table.folder.id() == id).cloned()
     }
 
     /// The table of an existing dataset with its state.

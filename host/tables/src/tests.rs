@@ -22,13 +22,18 @@ use tokio::runtime::Handle;
 use crate::folder::{DATASETS, delete_all};
 use crate::outcomes::{DAYS, forget_every};
 use crate::records::{Intent, Outcome, Pending, Stage};
-use crate::{Begin, CommitReport, FailureReason, Idempotency, TableError, TableWriter, Tables, WriteMode, WriteSpec};
+use crate::{Begin, CommitReport, FailureReason, Idempotency, TableError, TableOptions, TableWriter, Tables, WriteMode, WriteSpec};
 
+mod compaction;
 mod repeats;
 mod start;
 
 /// How often something is looked for that comes by itself; a look each 10 ms.
 const LOOKS: usize = 2000;
+
+/// Readers here are waited for half a second.
+const OPTIONS: TableOptions =
+    TableOptions { retention: std::time::Duration::from_hours(24), patience: std::time::Duration::from_millis(500) };
 
 /// One host on one directory.
 struct Host {
@@ -48,7 +53,7 @@ impl Host {
         let clock: Arc<dyn Clock> = Arc::clone(&manual) as _;
         let journal = Journal::open(meta.clone(), Arc::clone(&clock)).await.unwrap();
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), Arc::clone(&clock)).await.unwrap());
-        let tables = Tables::open(buckets.clone(), meta.clone(), Arc::clone(&catalog), journal.clone(), clock, Handle::current())
+        let tables = Tables::open(buckets.clone(), meta.clone(), Arc::clone(&catalog), journal.clone(), clock, Handle::current(), OPTIONS)
             .await
             .unwrap();
         Self { tables, clock: manual, catalog, journal, meta, buckets }

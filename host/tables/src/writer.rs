@@ -16,6 +16,7 @@ use crate::records::{Intent, Stage};
 use crate::schema::{conform, widen};
 use crate::table::Table;
 use crate::tables::{Flight, fresh_id};
+use crate::upsert::{Keys, Replaced};
 use crate::{CommitReport, DatasetState, Idempotency, Rejected, TableError, Tables, Tombstones, WriteMode, WriteSpec};
 
 /// Takes batches for one dataset and commits them together.
@@ -40,6 +41,10 @@ pub(crate) struct Work {
     pub(crate) adds: Vec<Add>,
     pub(crate) rows: u64,
     pub(crate) tombstoned: u64,
+    /// The keys of an upsert's rows.
+    pub(crate) keys: Keys,
+    /// What an upsert took out, once it holds the queue.
+    pub(crate) replaced: Replaced,
     pub(crate) started: Instant,
     pub(crate) base: Option<Arc<DatasetState>>,
     /// Those that `tombstoned` was counted by.
@@ -54,7 +59,7 @@ pub(crate) struct Work {
 impl TableWriter {
     pub(crate) fn new(tables: Arc<Tables>, table: Arc<Table>, spec: WriteSpec, flight: Option<Flight>) -> Self {
         let (base, tombstones) = (table.state(), table.tombstones());
-        let schema = base.as_ref().filter(|_| spec.mode == WriteMode::Append).map(|state| Arc::clone(&state.schema));
+        let schema = base.as_ref().filter(|_| spec.mode.adds()).map(|state| Arc::clone(&state.schema));
         let work = Work {
             tables,
             table,
@@ -67,6 +72,8 @@ impl TableWriter {
             adds: Vec::new(),
             rows: 0,
             tombstoned: 0,
+            keys: Keys::default(),
+            replaced: Replaced::default(),
             started: spec.started,
             base,
             tombstones,
@@ -81,7 +88,7 @@ impl TableWriter {
     /// The schema that new rows must fit: that of the dataset, in an append to one that exists.
     pub fn existing_schema(&self) -> Option<SchemaRef> {
         let work = self.work.as_ref()?;
-        work.base.as_ref().filter(|_| work.mode == WriteMode::Append).map(|state| Arc::clone(&state.schema))
+        work.base.as_ref().filter(|_| work.mode.adds()).map(|state| Arc::clone(&state.schema))
     }
 
     /// Takes a batch; one without rows declares columns. Waits while the encoder is behind.
@@ -161,6 +168,8 @@ impl Work {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        // As it came: a column that is filled up has no keys.
+        self.gather_keys(&batch, row)?;
         let batch = conform(&batch, &schema, row)?;
         self.tombstoned += self.count_tombstoned(&batch);
         self.rows += batch.num_rows() as u64;

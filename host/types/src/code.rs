@@ -83,6 +83,8 @@ codes! {
     UnknownPlugin = "unknown_plugin", NotFound, "Unknown plugin", "Use a name from GET /plugins.";
     UnknownVersion = "unknown_version", NotFound, "Unknown version", "Use a version from GET /plugins/{name}.";
     UnknownKey = "unknown_key", NotFound, "Unknown key", "Use an id from GET /admin/keys.";
+    UnknownJob = "unknown_job", NotFound, "Unknown job", "Use an id from GET /jobs; reports are kept for a day.";
+    UnknownCertificate = "unknown_certificate", NotFound, "Unknown certificate", "Use an id from GET /erasure.";
     UnknownRoute = "unknown_route", NotFound, "Unknown route", "See /openapi.json for the routes.";
     MethodNotAllowed = "method_not_allowed", InvalidRequest, "Method not allowed", "See /openapi.json for the route's methods.";
     AlreadyExists = "already_exists", Conflict, "Name taken", "Choose another name, or delete the present holder.";
@@ -91,6 +93,8 @@ codes! {
     IndexMismatch = "index_mismatch", Conflict, "The index was made another way", "Name what the detail says the index was made with, or drop the index and make it anew.";
     IndexOutdated = "index_outdated", Conflict, "Index outdated", "Refresh the index; until then it would show what the rules no longer do.";
     KeyColumnMismatch = "key_column_mismatch", Conflict, "Another key column", "A dataset has one row key column; use the one that the detail names.";
+    Cancelled = "cancelled", Conflict, "Cancelled", "Nothing was changed; start it anew when it is wanted.";
+    Interrupted = "interrupted", Unavailable, "Interrupted", "The server stopped while it ran; look at the state of things and start it anew.";
     WriteConflict = "write_conflict", Conflict, "Concurrent write", "Repeat the request.";
     IdempotencyMismatch = "idempotency_mismatch", Conflict, "Idempotency key reused", "Use a new Idempotency-Key for a different request.";
     BodyTooLarge = "body_too_large", TooLarge, "Body too large", "Send less, or raise the limit that the detail names in the server's config.";

@@ -6,6 +6,7 @@ mod clock;
 mod code;
 mod fault;
 mod ids;
+mod progress;
 
 pub use clock::{Clock, ManualClock, SystemClock, random_bytes};
 pub use code::{Code, ErrorKind};
@@ -14,3 +15,4 @@ pub use ids::{
     Actor, BucketName, ColumnName, DatasetId, DatasetName, Digest, IdError, IndexId, IndexName, KeyId, KeyName, PluginName,
     ProfileId, RequestId, RuleName, ViewName,
 };
+pub use progress::{Progress, Unwatched};

@@ -55,7 +55,7 @@ struct FileParams {
     /// The dataset; made when it does not exist.
     #[param(value_type = String)]
     dataset: DatasetName,
-    /// `append` (the default), `replace`; `upsert` is not offered yet.
+    /// `append` (the default), `replace`, or `upsert`: rows take the place of those with the same `key`.
     #[param(value_type = Option<String>)]
     #[serde(default)]
     mode: IngestMode,
@@ -84,10 +84,12 @@ struct RejectedBody {
 struct ReportBody {
     dataset: String,
     bucket: String,
-    /// `append` or `replace`.
+    /// `append`, `replace` or `upsert`.
     #[schema(value_type = String)]
     mode: WriteMode,
     rows: u64,
+    /// Rows of before that an upsert took out.
+    replaced_rows: u64,
     /// The first of the rows that were left out.
     rejected: Vec<RejectedBody>,
     /// How many were left out in all.

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use lakehouse_catalog::Catalog;
 use lakehouse_journal::{Journal, Stamp};
 use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions};
-use lakehouse_tables::Tables;
+use lakehouse_tables::{TableOptions, Tables};
 use lakehouse_types::{Actor, BucketName, Clock, Code, DatasetName, Fault, ManualClock, RequestId};
 use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
@@ -35,7 +35,8 @@ impl Lake {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(DateTime::<Utc>::UNIX_EPOCH));
         let journal = Journal::open(meta.clone(), Arc::clone(&clock)).await.unwrap();
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), Arc::clone(&clock)).await.unwrap());
-        let tables = Tables::open(buckets.clone(), meta, catalog, journal, clock, Handle::current()).await.unwrap();
+        let options = TableOptions::default();
+        let tables = Tables::open(buckets.clone(), meta, catalog, journal, clock, Handle::current(), options).await.unwrap();
         let spool = TempDir::new().unwrap();
         let ingest = Ingest::new(Arc::clone(&tables), IngestOptions::new(spool.path()));
         Self { ingest, tables, buckets, _spool: spool }

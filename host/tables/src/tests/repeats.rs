@@ -120,6 +120,8 @@ fn the_stored_forms_of_an_answer_stay_readable() {
     let mut lines = golden.lines();
     let first: Outcome = serde_json::from_str(lines.next().unwrap()).unwrap();
     assert_eq!((first.dataset_id, first.report.version, first.report.is_repeat), (None, 3, false));
+    let second: Outcome = serde_json::from_str(lines.next().unwrap()).unwrap();
+    assert_eq!(second.report.replaced_rows, 0);
     let present = lines.next().unwrap();
     let read: Outcome = serde_json::from_str(present).unwrap();
     assert_eq!(read.dataset_id.as_ref().map(DatasetId::as_str), Some("01J0000000000000000000000"));

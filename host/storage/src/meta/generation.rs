@@ -1,0 +1,88 @@
+//! Which folder the metadata is in: `_meta/1`, until a numbered object beside it says a higher one.
+//!
+//! **Invariant**: `_meta/generation-N` exists only when `_meta/N` is whole and durable; the highest holds. What is in other folders is
+//! nobody's, once this host is the writer.
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
+
+use super::FOLDER;
+use crate::{Bucket, Result};
+
+const MARKER: &str = "generation-";
+
+/// The folder of one.
+pub(super) fn folder(generation: u64) -> Path {
+    Path::from_iter([FOLDER.to_owned(), generation.to_string()])
+}
+
+fn marker(generation: u64) -> Path {
+    Path::from_iter([FOLDER.to_owned(), format!("{MARKER}{generation:010}")])
+}
+
+/// A writer's number over all generations: each counts its writers anew.
+pub(super) fn epoch(generation: u64, writer: u64) -> u64 {
+    (generation.saturating_sub(1) << 32) | writer
+}
+
+/// The one that holds.
+pub(super) async fn present(bucket: &Bucket) -> Result<u64> {
+    Ok(markers(bucket).await?.into_iter().max().unwrap_or(1))
+}
+
+async fn markers(bucket: &Bucket) -> Result<Vec<u64>> {
+    let listed = bucket.store().list_with_delimiter(Some(&Path::from(FOLDER))).await.map_err(|error| bucket.error(error))?;
+    let numbers = listed.objects.iter().filter_map(|object| object.location.filename()?.strip_prefix(MARKER)?.parse().ok());
+    Ok(numbers.collect())
+}
+
+/// Makes a generation that is whole and durable the one that holds.
+pub(super) async fn switch(bucket: &Bucket, generation: u64) -> Result<()> {
+    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let put = bucket.store().put_opts(&marker(generation), Vec::new().into(), options).await;
+    match put {
+        Ok(_) => Ok(()),
+        // A repeated call whose first answer was lost: the store has one writer, so the marker is its own.
+        Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+        Err(error) => Err(bucket.error(error)),
+    }
+}
+
+/// Deletes all but one, directories and entries synced, markers last.
+pub(super) async fn sweep(bucket: &Bucket, but: u64) -> Result<()> {
+    let store = bucket.store();
+    let listed = store.list_with_delimiter(Some(&Path::from(FOLDER))).await.map_err(|error| bucket.error(error))?;
+    let number = |path: &Path| path.filename().and_then(|name| name.parse::<u64>().ok());
+    for other in listed.common_prefixes.iter().filter_map(number).filter(|number| *number != but) {
+        clear(bucket, other).await?;
+    }
+    for other in markers(bucket).await?.into_iter().filter(|number| *number < but) {
+        match store.delete(&marker(other)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(bucket.error(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Deletes one.
+pub(super) async fn clear(bucket: &Bucket, generation: u64) -> Result<()> {
+    let (store, folder) = (bucket.store(), folder(generation));
+    let found = store.list(Some(&folder)).map_ok(|object| object.location).boxed();
+    let deleted = store.delete_stream(found).try_for_each(|_| async { Ok(()) }).await;
+    match deleted {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+        Err(error) => return Err(bucket.error(error)),
+    }
+    let Some(root) = bucket.local_path().map(std::path::Path::to_owned) else { return Ok(()) };
+    let removed = bucket.io().spawn_blocking(move || {
+        let all = root.join(FOLDER);
+        match std::fs::remove_dir_all(root.join(folder.as_ref())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::fs::File::open(all)?.sync_all()
+    });
+    let removed = removed.await.map_err(|_| crate::StorageError::TaskLost)?;
+    removed.map_err(|source| bucket.error(object_store::Error::Generic { store: "local", source: Box::new(source) }))
+}

@@ -1,0 +1,284 @@
+//! Files that the newest version no longer names, and the log of versions before it.
+//!
+//! They stay for a while, for readers from outside that began earlier, or go as soon as no query here reads them: then nothing of
+//! their rows is left, in the Delta log neither, which quotes least and greatest values.
+//!
+//! **Invariant**: what is to go is written down in the very transaction that publishes the version without it, and crossed out when
+//! it is gone. A state that is pinned keeps its files, at most for [`crate::TableOptions::patience`] beyond their time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::{StreamExt, TryStreamExt};
+use lakehouse_storage::{Record, Transaction};
+use lakehouse_types::{BucketName, DatasetName};
+use object_store_13::{ObjectStore, ObjectStoreExt, path::Path};
+use serde::{Deserialize, Serialize};
+
+use crate::folder::{Folder, LOG};
+use crate::table::{Absence, Table};
+use crate::{TableError, Tables};
+
+/// How often files are looked for whose time has come.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a purge that is waited for looks again.
+const WAIT_STEP: Duration = Duration::from_millis(20);
+const DELETES_AT_ONCE: usize = 16;
+
+/// Files of one dataset that its newest version does not name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Retired {
+    pub(crate) bucket: BucketName,
+    /// Names in the dataset's folder.
+    pub(crate) files: Vec<String>,
+    /// The first version without them.
+    pub(crate) version: u64,
+    /// When they go.
+    pub(crate) due: DateTime<Utc>,
+    /// Whether they hold rows that nobody may find again, so that readers wait for them no longer than they must.
+    pub(crate) purge: bool,
+}
+
+impl Record for Retired {
+    const COLLECTION: &'static str = "table_retired_files";
+    const FORMAT: u32 = 1;
+}
+
+/// What was removed for good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// Data files of earlier versions.
+    pub files: u64,
+    /// Commits and checkpoints of the Delta log.
+    pub log_files: u64,
+}
+
+impl std::ops::AddAssign for Purged {
+    fn add_assign(&mut self, other: Self) {
+        self.files += other.files;
+        self.log_files += other.log_files;
+    }
+}
+
+/// The record's key: by dataset, in the order of versions.
+fn key_of(id: &str, version: u64) -> String {
+    format!("{id}/{version:020}")
+}
+
+/// What waits to go, by the key of its record.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(parking_lot::Mutex<BTreeMap<String, Retired>>);
+
+impl Waiting {
+    fn of(&self, id: &str) -> Vec<(String, Retired)> {
+        let prefix = format!("{id}/");
+        let waiting = self.0.lock();
+        let of_it = waiting.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        of_it.map(|(key, retired)| (key.clone(), retired.clone())).collect()
+    }
+
+    /// Ids of datasets with something whose time has come.
+    fn due(&self, now: DateTime<Utc>) -> Vec<String> {
+        let waiting = self.0.lock();
+        let due = waiting.iter().filter(|(_, retired)| retired.due <= now);
+        let mut ids: Vec<String> = due.filter_map(|(key, _)| key.split_once('/')).map(|(id, _)| id.to_owned()).collect();
+        ids.dedup();
+        ids
+    }
+}
+
+/// A change of what waits, staged with the version that causes it.
+#[derive(Debug, Default)]
+pub(crate) struct Retiring(Vec<(String, Retired)>);
+
+impl Retiring {
+    pub(crate) fn stage(&self, transaction: &mut Transaction) -> Result<(), TableError> {
+        for (key, retired) in &self.0 {
+            transaction.put(key, retired)?;
+        }
+        Ok(())
+    }
+}
+
+impl Tables {
+    /// Files that version `version` leaves behind. `purge`: those of all earlier versions go, too, and none waits.
+    pub(crate) fn retiring(&self, folder: &Folder, version: u64, files: Vec<String>, purge: bool) -> Retiring {
+        let now = self.clock.now();
+        let later = TimeDelta::from_std(self.options.retention).unwrap_or(TimeDelta::MAX);
+        let due = if purge { now } else { now.checked_add_signed(later).unwrap_or(DateTime::<Utc>::MAX_UTC) };
+        let mut changed = Vec::new();
+        if purge {
+            let earlier = self.retired.of(folder.id()).into_iter().filter(|(_, retired)| retired.version <= version);
+            changed.extend(earlier.map(|(key, retired)| (key, Retired { due, purge, ..retired })));
+        }
+        if purge || !files.is_empty() {
+            let key = key_of(folder.id(), version);
+            // A version that left files behind, and is purged without another commit.
+            let before = changed.iter().position(|(other, _)| *other == key).map(|at| changed.remove(at).1.files);
+            let files = before.into_iter().flatten().chain(files).collect();
+            changed.push((key, Retired { bucket: folder.bucket().name().clone(), files, version, due, purge }));
+        }
+        Retiring(changed)
+    }
+
+    /// Takes note once it is durable.
+    pub(crate) fn retire(&self, retiring: Retiring) {
+        self.retired.0.lock().extend(retiring.0);
+    }
+
+    /// Removes the records of a dataset that goes as a whole; its folder is deleted by other means.
+    pub(crate) fn unretire(&self, id: &str, transaction: &mut Transaction) -> Vec<String> {
+        let keys: Vec<String> = self.retired.of(id).into_iter().map(|(key, _)| key).collect();
+        keys.iter().for_each(|key| transaction.delete::<Retired>(key));
+        keys
+    }
+
+    pub(crate) fn forget_retired(&self, keys: &[String]) {
+        let mut waiting = self.retired.0.lock();
+        keys.iter().for_each(|key| {
+            waiting.remove(key);
+        });
+    }
+
+    /// Loads what an earlier run left to do.
+    pub(crate) async fn load_retired(&self) -> Result<(), TableError> {
+        let found = self.meta.collection::<Retired>().all().await?;
+        self.retired.0.lock().extend(found);
+        Ok(())
+    }
+
+    /// Removes the files of earlier versions of a dataset for good, those that were to stay for a while among them, and all that
+    /// the Delta log says of them. Waits for queries that read them, at most [`crate::TableOptions::patience`].
+    ///
+    /// # Errors
+    /// For an unknown dataset, or when the storage fails; what is left is removed later.
+    pub async fn purge(self: &Arc<Self>, name: &DatasetName) -> Result<Purged, TableError> {
+        let (tables, name) = (Arc::clone(self), name.clone());
+        self.io.spawn(async move { tables.purge_now(&name).await }).await?
+    }
+
+    async fn purge_now(&self, name: &DatasetName) -> Result<Purged, TableError> {
+        let (table, state) = self.existing(name)?;
+        let retiring = self.retiring(&table.folder, state.version, Vec::new(), true);
+        let mut transaction = self.meta.begin().await?;
+        retiring.stage(&mut transaction)?;
+        transaction.commit().await?;
+        self.retire(retiring);
+        drop(state);
+        let until = tokio::time::Instant::now() + self.options.patience;
+        let mut purged = Purged::default();
+        loop {
+            purged += self.reap(table.folder.id(), tokio::time::Instant::now() >= until).await?;
+            let is_left = self.retired.of(table.folder.id()).iter().any(|(_, retired)| retired.purge);
+            if !is_left || self.table(name).is_none_or(|present| !Arc::ptr_eq(&present, &table)) {
+                return Ok(purged);
+            }
+            tokio::time::sleep(WAIT_STEP).await;
+        }
+    }
+
+    /// Removes what has had its time and is read by nobody; with `force`, what is read, too.
+    async fn reap(&self, id: &str, force: bool) -> Result<Purged, TableError> {
+        let now = self.clock.now();
+        let Some(table) = self.with_id(id) else { return Ok(Purged::default()) };
+        if matches!(table.absence(), Some(Absence::Unreadable(_))) {
+            return Ok(Purged::default());
+        }
+        let _reaping = table.reaping().await;
+        let patience = TimeDelta::from_std(self.options.patience).unwrap_or(TimeDelta::MAX);
+        let may_go = |retired: &Retired| {
+            let is_overdue = retired.purge && retired.due.checked_add_signed(patience).is_some_and(|end| end <= now);
+            retired.due <= now && (force || is_overdue || !table.is_pinned_before(retired.version))
+        };
+        let due: Vec<_> = self.retired.of(id).into_iter().filter(|(_, retired)| may_go(retired)).collect();
+        if due.is_empty() {
+            return Ok(Purged::default());
+        }
+        let mut purged = Purged::default();
+        for (_, retired) in &due {
+            purged.files += delete_files(&table.folder, &retired.files).await?;
+        }
+        purged.log_files = self.trim(&table).await?;
+        let keys: Vec<String> = due.into_iter().map(|(key, _)| key).collect();
+        let mut transaction = self.meta.begin().await?;
+        keys.iter().for_each(|key| transaction.delete::<Retired>(key));
+        transaction.commit().await?;
+        self.forget_retired(&keys);
+        if purged != Purged::default() {
+            tracing::info!(dataset = %table.name, files = purged.files, log_files = purged.log_files, "earlier versions are gone");
+        }
+        Ok(purged)
+    }
+
+    /// Shortens the log to its newest version.
+    async fn trim(&self, table: &Arc<Table>) -> Result<u64, TableError> {
+        let mut queue = table.queue().await?;
+        self.settle(table, &mut queue).await?;
+        let Some(state) = table.state() else { return Ok(0) };
+        let (snapshot, deleted) = table.log.trim(&table.folder, state.version).await?;
+        // The snapshot of before would look for what is gone.
+        table.set_state(Some(Arc::new(state.with_snapshot(snapshot))));
+        Ok(deleted)
+    }
+
+    async fn reap_due(&self) {
+        for id in self.retired.due(self.clock.now()) {
+            if let Err(error) = self.reap(&id, false).await {
+                tracing::warn!(id, error = &error as &dyn std::error::Error, "files of earlier versions stay for now");
+            }
+        }
+    }
+}
+
+/// Removes files whose time has come, for as long as the tables are open.
+pub(crate) async fn reap_every(pause: Duration, tables: Weak<Tables>) {
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(tables) = tables.upgrade() else { return };
+        tables.reap_due().await;
+    }
+}
+
+/// Deletes files of a folder by name; those that are gone already do not count.
+async fn delete_files(folder: &Folder, names: &[String]) -> Result<u64, TableError> {
+    let store = folder.bucket().compat();
+    let deletes = names.iter().map(|name| {
+        let (store, path) = (Arc::clone(&store), folder.path().join(name.as_str()));
+        async move {
+            match store.delete(&path).await {
+                Ok(()) => Ok(1),
+                Err(object_store_13::Error::NotFound { .. }) => Ok(0),
+                Err(error) => Err(TableError::from(error)),
+            }
+        }
+    });
+    let deletes: Vec<_> = deletes.collect();
+    futures::stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE).try_fold(0, |sum, one| async move { Ok(sum + one) }).await
+}
+
+/// Deletes what the log holds of versions before `version`, of which there is a checkpoint.
+pub(crate) async fn delete_log_before(folder: &Folder, version: u64) -> Result<u64, TableError> {
+    const DIGITS: usize = 20;
+    let log = folder.path().join(LOG);
+    let found: Vec<Path> = folder.bucket().compat().list(Some(&log)).map_ok(|meta| meta.location).try_collect().await?;
+    let is_older = |path: &&Path| {
+        let name = path.filename().unwrap_or_default();
+        name.get(..DIGITS).and_then(|digits| digits.parse::<u64>().ok()).is_some_and(|of| of < version)
+    };
+    let names: Vec<String> =
+        found.iter().filter(is_older).filter_map(|path| Some(format!("{LOG}/{}", path.filename()?))).collect();
+    // One level down: `join` would escape the slash.
+    let store = folder.bucket().compat();
+    let mut deleted = 0;
+    for name in names {
+        let path = Path::from(format!("{}/{name}", folder.path()));
+        match store.delete(&path).await {
+            Ok(()) => deleted += 1,
+            Err(object_store_13::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(deleted)
+}
