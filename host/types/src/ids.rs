@@ -118,6 +118,10 @@ id!(/// The name of an index.
     IndexName, "an index name", is_slug, SLUG);
 id!(/// The id of an index or of a segment, fresh for each one that is made: names its folder.
     IndexId, "an index id", is_request, "1 to 64 letters, digits, - and _");
+id!(/// The id of a job.
+    JobId, "a job id", is_request, "1 to 64 letters, digits, - and _");
+id!(/// The id of an erasure's certificate.
+    CertificateId, "a certificate id", is_request, "1 to 64 letters, digits, - and _");
 id!(/// The name of a plugin: the component's own.
     PluginName, "a plugin name", is_slug, SLUG);
 id!(/// The name that views give a rule and profiles bind to a component.
@@ -167,14 +171,21 @@ impl DatasetId {
     }
 }
 
-impl IndexId {
-    /// A fresh, time-ordered id.
-    pub fn fresh() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "ids are one of the places that may ask the machine")]
-        let id = ulid::Ulid::new();
-        Self(id.to_string().to_ascii_lowercase().into())
-    }
+/// Ids that are made here: fresh, and in the order of their making.
+macro_rules! fresh {
+    ($($name:ident),*) => { $(
+        impl $name {
+            /// A fresh, time-ordered id.
+            pub fn fresh() -> Self {
+                #[expect(clippy::disallowed_methods, reason = "ids are one of the places that may ask the machine")]
+                let id = ulid::Ulid::new();
+                Self(id.to_string().to_ascii_lowercase().into())
+            }
+        }
+    )* };
 }
+
+fresh!(IndexId, JobId, CertificateId);
 
 impl RequestId {
     /// A fresh, time-ordered id.

@@ -12,7 +12,8 @@ pub use clock::{Clock, ManualClock, SystemClock, random_bytes};
 pub use code::{Code, ErrorKind};
 pub use fault::{Fault, Members};
 pub use ids::{
-    Actor, BucketName, ColumnName, DatasetId, DatasetName, Digest, IdError, IndexId, IndexName, KeyId, KeyName, PluginName,
+    Actor, BucketName, CertificateId, ColumnName, DatasetId, DatasetName, Digest, IdError, IndexId, IndexName, JobId, KeyId,
+    KeyName, PluginName,
     ProfileId, RequestId, RuleName, ViewName,
 };
 pub use progress::{Progress, Unwatched};
