@@ -34,6 +34,9 @@ matrix! {
     /// `__raw__NAME`: tombstoned rows included.
     ReadRaw, "read raw tables" => &[Admin];
 
+    /// Subjects, from everything that holds them.
+    Erase, "erase subjects" => &[Admin];
+
     ManageViews, "manage views" => &[Admin, Operator];
     ManagePlugins, "manage plugins" => &[Admin, Operator];
     ManageProfiles, "manage profiles" => &[Admin, Operator];
@@ -42,6 +45,9 @@ matrix! {
 
     /// Refresh and drop indexes, activate profiles.
     ManageIndexes, "manage indexes" => &[Admin, Operator];
+
+    /// Compact datasets. No grant on the dataset: it shows no row.
+    Compact, "compact datasets" => &[Admin, Operator];
 
     /// On sample rows of the caller's own.
     DryRun, "dry-run plugins" => &[Admin, Operator];

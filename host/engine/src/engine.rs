@@ -11,12 +11,13 @@ use std::{
 use lakehouse_access::{Keys, NewKey};
 use lakehouse_catalog::Catalog;
 use lakehouse_ingest::{Ingest, IngestOptions};
+use lakehouse_jobs::Jobs;
 use lakehouse_journal::Journal;
 use lakehouse_plugins::{Ceilings, Compiler, Registry, RegistryOptions};
 use lakehouse_query::{QueryEngine, QueryOptions};
 use lakehouse_settings::{BucketSettings, Settings};
 use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions};
-use lakehouse_tables::Tables;
+use lakehouse_tables::{TableOptions, Tables};
 use lakehouse_truth::Truth;
 use lakehouse_types::{Clock, SystemClock};
 use tokio::{runtime::Handle, sync::Mutex};
@@ -74,6 +75,9 @@ pub struct Engine {
     pub(crate) truth: Truth,
     pub(crate) query: Arc<QueryEngine>,
     pub(crate) vectors: Vectors,
+    pub(crate) jobs: Jobs,
+    /// Held by the erasure that runs.
+    pub(crate) erasing: Mutex<()>,
     /// Held while a profile binds a plugin, and while a plugin is deleted.
     pub(crate) binding: Arc<Mutex<()>>,
     pub(crate) changes: Changes,
@@ -104,7 +108,10 @@ impl Engine {
         }
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), clock.clone()).await?);
         let registry = open_registry(&settings, &options, &buckets, &meta, &journal, &catalog, &cpu).await?;
-        let tables = Tables::open(buckets.clone(), meta.clone(), catalog.clone(), journal.clone(), clock.clone(), io).await?;
+        let keeping = table_options(&settings);
+        let (buckets_of, meta_of) = (buckets.clone(), meta.clone());
+        let tables = Tables::open(buckets_of, meta_of, catalog.clone(), journal.clone(), clock.clone(), io, keeping).await?;
+        let jobs = Jobs::open(meta.clone(), clock.clone()).await?;
         let truth = Truth::open(&settings.truth.dir).await?;
         let query = QueryEngine::new(
             query_options(&settings, &clock, cpu.threads()),
@@ -137,6 +144,8 @@ impl Engine {
             truth,
             query: Arc::new(query),
             vectors,
+            jobs,
+            erasing: Mutex::default(),
             binding: Arc::default(),
             changes: Changes::default(),
             probe: Probe::default(),
@@ -147,6 +156,9 @@ impl Engine {
         });
         // Before anything is written, so that nothing that is being written is taken for litter.
         lakehouse_vector::sweep(&engine.meta, &engine.buckets).await?;
+        engine.repeat_erasures().await?;
+        engine.pay_owed_purges().await?;
+        engine.tasks.watch_schedule(&engine);
         Ok(engine)
     }
 
@@ -176,6 +188,7 @@ impl Engine {
     /// When something could not be written.
     pub async fn shutdown(&self) -> Result<(), EngineError> {
         self.begin_shutdown();
+        self.jobs.cancel_all();
         if tokio::time::timeout(LAST_CHANGES, self.changes.ended()).await.is_err() {
             tracing::warn!("changes still run; what is not durable yet is lost");
         }
@@ -257,6 +270,12 @@ fn query_options(settings: &Settings, clock: &Arc<dyn Clock>, threads: usize) ->
         max_sql_bytes: query.max_sql_bytes,
         clock: clock.clone(),
     }
+}
+
+fn table_options(settings: &Settings) -> TableOptions {
+    // A query that is over its deadline has had its last row a moment later.
+    const MOMENT: Duration = Duration::from_secs(1);
+    TableOptions { retention: settings.storage.version_retention, patience: settings.query.deadline + MOMENT }
 }
 
 fn ingest_options(settings: &Settings) -> IngestOptions {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use lakehouse_access::AccessError;
 use lakehouse_catalog::{CatalogError, Profile, UsedBy};
 use lakehouse_ingest::IngestError;
+use lakehouse_jobs::JobError;
 use lakehouse_journal::JournalError;
 use lakehouse_plugins::PluginError;
 use lakehouse_query::QueryError;
 use lakehouse_storage::StorageError;
 use lakehouse_tables::TableError;
 use lakehouse_truth::TruthError;
-use lakehouse_types::{Code, DatasetName, ErrorKind, Fault, IndexName, Members, PluginName, ProfileId, RuleName, ViewName};
+use lakehouse_types::{BucketName, CertificateId, Code, DatasetName, ErrorKind, Fault, IndexName, Members, PluginName, ProfileId, RuleName, ViewName};
 use lakehouse_vector::VectorError;
 use serde_json::json;
 
@@ -38,6 +39,8 @@ pub enum EngineError {
     Truth(#[from] TruthError),
     #[error(transparent)]
     Vector(#[from] VectorError),
+    #[error(transparent)]
+    Job(#[from] JobError),
     /// A role that may write, without a grant on this dataset.
     #[error("the key has no write grant on dataset `{dataset}`")]
     NoWriteGrant { dataset: DatasetName },
@@ -113,6 +116,13 @@ pub enum EngineError {
     NotBound { profile: ProfileId, relation: String, allowed: Vec<String> },
     #[error("{what} must be from {min} to {max}")]
     OutOfRange { what: &'static str, min: usize, max: usize },
+    #[error("there is no certificate `{id}`")]
+    UnknownCertificate { id: CertificateId },
+    #[error("`row_key_values[{place}]` is no key: a key is text or an integer")]
+    NotAKey { place: usize },
+    /// At a start: it may ask for an erasure to be done again.
+    #[error("the erasure certificate {object} in bucket `{bucket}` cannot be read: restore it or remove it")]
+    DamagedCertificate { bucket: BucketName, object: String },
     #[error("the thread pool could not be started")]
     Runtime(#[source] std::io::Error),
     #[error("this program's own path is unknown")]
@@ -142,6 +152,7 @@ macro_rules! delegate {
             Self::Table($fault) => $told,
             Self::Truth($fault) => $told,
             Self::Vector($fault) => $told,
+            Self::Job($fault) => $told,
             $($own)*
         }
     };
@@ -164,6 +175,9 @@ impl Fault for EngineError {
             Self::IndexNotReady { .. } | Self::IndexOutdated { .. } => Code::IndexOutdated,
             Self::NoIndexGrant { .. } | Self::FilterNeedsGrant { .. } | Self::NoInsight { .. } => Code::Forbidden,
             Self::NotBound { .. } => Code::NotBound,
+            Self::UnknownCertificate { .. } => Code::UnknownCertificate,
+            Self::NotAKey { .. } => Code::InvalidBody,
+            Self::DamagedCertificate { .. } => Code::Corrupt,
             Self::Runtime(_) | Self::Program(_) | Self::Lost(_) => Code::Internal,
         )
     }
@@ -205,6 +219,9 @@ impl Fault for EngineError {
             | Self::NeedsVector { .. }
             | Self::OtherEmbedder { .. }
             | Self::NotBound { .. }
+            | Self::UnknownCertificate { .. }
+            | Self::NotAKey { .. }
+            | Self::DamagedCertificate { .. }
             | Self::OutOfRange { .. } => self.to_string(),
             Self::Runtime(_) | Self::Program(_) | Self::Lost(_) => "the server could not do the work".into(),
         )

@@ -5,12 +5,15 @@
 
 mod access; // who comes in, and what they may do
 mod buckets;
+mod compaction;
 mod datasets;
 mod engine; // open, run, shut down
+mod erasure; // with proof
 mod error;
 mod health;
 mod ingest;
 mod insight; // what a rule's changer could come to see
+mod jobs;
 mod journal;
 mod keys;
 mod lease; // how long a key holds
@@ -29,8 +32,10 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use compaction::Compaction;
 pub use datasets::Dataset;
 pub use engine::{Engine, EngineOptions};
+pub use erasure::{Certificate, Erase, ErasedIndex, MAX_SUBJECTS, ScanReport, Trace};
 pub use error::EngineError;
 pub use health::Health;
 pub use ingest::{IngestFile, Ingested};
@@ -41,7 +46,7 @@ pub use query::RowCount;
 pub use tombstones::{Bury, Restore};
 pub use truth::{TruthRule, TruthRules};
 pub use vectors::{
-    ActivatedIndex, ActivatedRule, Activation, Hits, RefreshIndex, RefreshReport, SearchIndex, Seek, ShownIndex, StaleDataset,
+    ActivatedIndex, ActivatedRule, Activation, Hits, PurgedIndex, RefreshIndex, RefreshReport, SearchIndex, Seek, ShownIndex, StaleDataset,
 };
 pub use views::View;
 
@@ -50,6 +55,7 @@ pub use lakehouse_catalog::{
     ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile, ProfileInput, Redaction,
     RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
 };
+pub use lakehouse_jobs::{Advance, Job, JobFailure, JobState, Watch};
 pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError};
 pub use lakehouse_journal::{Event, EventKind, Filter as EventFilter, Outcome as EventOutcome, Page as EventPage};
 pub use lakehouse_plugins::{
@@ -59,6 +65,6 @@ pub use lakehouse_plugins::{
 };
 pub use lakehouse_query::{QueryError, QueryRequest, format};
 pub use lakehouse_settings::Settings;
-pub use lakehouse_tables::{Burial, BurialFailure, Column, CommitReport, DatasetState, FailureReason, Restoration, WriteMode};
+pub use lakehouse_tables::{Burial, BurialFailure, Column, CommitReport, CompactionReport, DatasetState, Shape, FailureReason, Restoration, WriteMode};
 pub use lakehouse_truth::Evaluation;
 pub use lakehouse_vector::{Counts as RefreshCounts, Found, Method};

@@ -3,8 +3,9 @@
 //! **Invariant**: after [`Tasks::stop`] nothing of it runs any more; a task that panics says so in the log and takes nothing with
 //! it.
 
-use std::{future::Future, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
+use croner::Cron;
 use futures::FutureExt;
 use lakehouse_journal::{Draft, EventKind, Journal, Stamp};
 use lakehouse_plugins::Registry;
@@ -13,6 +14,11 @@ use lakehouse_types::{Actor, Clock, RequestId};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::Engine;
+
+/// How often a schedule looks at the clock.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 
 /// The running tasks.
 #[derive(Debug, Default)]
@@ -74,6 +80,25 @@ impl Tasks {
         self.spawn("plugin folder", async move {
             let _watch = watch;
             std::future::pending::<()>().await;
+        });
+    }
+
+    /// Compacts at the times that the settings say.
+    pub(crate) fn watch_schedule(&self, engine: &Arc<Engine>) {
+        let schedule = engine.settings().compaction.schedule.as_deref().and_then(|text| Cron::from_str(text).ok());
+        let Some(schedule) = schedule else { return };
+        let (engine, clock) = (Arc::downgrade(engine), engine.clock.clone());
+        self.spawn("compaction schedule", async move {
+            loop {
+                let Ok(next) = schedule.find_next_occurrence(&clock.now(), false) else { return };
+                // In steps, so that a clock that is set anew is heeded.
+                while clock.now() < next {
+                    let left = (next - clock.now()).to_std().unwrap_or_default();
+                    tokio::time::sleep(left.min(LOOK_AT_CLOCK)).await;
+                }
+                let Some(engine) = engine.upgrade() else { return };
+                engine.compact_on_schedule().await;
+            }
         });
     }
 

@@ -6,6 +6,7 @@
 
 mod activate;
 mod live; // which rows of an index are still so
+mod purge; // without the rows that are gone
 mod recipe; // the rules that make an index
 mod refresh;
 mod search;
@@ -23,9 +24,11 @@ use lakehouse_vector::{Indexes, VectorError, folder_of_index};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub(crate) use self::purge::Before;
 use self::live::LiveRows;
 pub use self::{
     activate::{ActivatedIndex, ActivatedRule, Activation},
+    purge::PurgedIndex,
     refresh::{RefreshIndex, RefreshReport},
     search::{Hits, SearchIndex, Seek},
     shown::{ShownIndex, StaleDataset},

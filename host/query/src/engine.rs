@@ -156,6 +156,11 @@ impl QueryEngine {
         run::start(&self.cpu, bounds, job.stream()).await
     }
 
+    /// Lets go of what is known of Parquet files beside their bytes: least and greatest values among it.
+    pub fn forget_footers(&self) {
+        self.template.bare().runtime_env().cache_manager.get_file_metadata_cache().clear();
+    }
+
     /// What this request sees, pinned now.
     fn scope(&self, caller: &Caller) -> Result<Arc<Scope>, QueryError> {
         Scope::pin(caller, &self.tables, &self.catalog.snapshot(), &self.registry, &self.journal, &self.template).map(Arc::new)

@@ -17,5 +17,5 @@ pub use plugins::PluginSettings;
 pub use query::{IngestSettings, QuerySettings};
 pub use server::{AuthSettings, LogFormat, LogSettings, ServerSettings};
 pub use settings::Settings;
-pub use storage::{BucketSettings, StorageSettings, TruthSettings};
+pub use storage::{BucketSettings, CompactionSettings, StorageSettings, TruthSettings};
 pub use vector::VectorSettings;

@@ -9,7 +9,7 @@ use std::{
 use lakehouse_types::BucketName;
 
 use crate::{
-    AuthSettings, BucketSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings, ServerSettings, SettingsError,
+    AuthSettings, BucketSettings, CompactionSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings, ServerSettings, SettingsError,
     StorageSettings, TruthSettings, VectorSettings,
     error::Problem,
     section::{self, Problems, Section},
@@ -30,6 +30,7 @@ pub struct Settings {
     pub plugins: PluginSettings,
     pub ingest: IngestSettings,
     pub storage: StorageSettings,
+    pub compaction: CompactionSettings,
     pub truth: TruthSettings,
     pub log: LogSettings,
 }
@@ -101,6 +102,7 @@ impl Settings {
             plugins: PluginSettings::read(file.section("plugins")),
             ingest: IngestSettings::read(file.section("ingest")),
             storage: StorageSettings::read(file.section("storage")),
+            compaction: CompactionSettings::read(file.section("compaction")),
             truth: TruthSettings::read(file.section("truth")),
             log: LogSettings::read(file.section("log")),
         };

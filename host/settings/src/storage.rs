@@ -3,9 +3,11 @@
 use std::{
     collections::BTreeMap,
     path::{Component, Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
+use croner::Cron;
 use lakehouse_types::BucketName;
 
 use crate::section::Section;
@@ -112,13 +114,39 @@ fn lexical(path: &Path) -> PathBuf {
 pub struct StorageSettings {
     /// How long metadata writes are gathered before one is made durable. Default 2 ms.
     pub meta_flush: Duration,
+    /// How long files of versions stay that a newer one has replaced or merged, for readers from outside. Files with rows that were
+    /// dropped for good go at once. Default 24 hours.
+    pub version_retention: Duration,
 }
 
 impl StorageSettings {
     pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
-        let settings = Self { meta_flush: section.millis("meta_flush_ms", 2, 1..=1000) };
+        let settings = Self {
+            meta_flush: section.millis("meta_flush_ms", 2, 1..=1000),
+            version_retention: section.millis("version_retention_ms", 86_400_000, 0..=31_622_400_000),
+        };
         section.finish();
         settings
+    }
+}
+
+/// `[compaction]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CompactionSettings {
+    /// When every dataset is compacted that it brings something to: a cron expression of five fields, in UTC. Compaction takes
+    /// tombstoned rows out for good, so nothing runs unless it is said. Default never.
+    pub schedule: Option<String>,
+}
+
+impl CompactionSettings {
+    pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
+        let expected = "a cron expression of five fields (minute, hour, day, month, weekday; UTC), or \"\" for never";
+        let schedule = section.text("schedule", None, expected, |text| match text {
+            "" => Some(None),
+            text => (text.split_whitespace().count() == 5 && Cron::from_str(text).is_ok()).then(|| Some(text.to_owned())),
+        });
+        section.finish();
+        Self { schedule }
     }
 }
 

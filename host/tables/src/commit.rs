@@ -100,7 +100,7 @@ impl Work {
 
     fn for_log<'a>(&'a self, snapshot: Option<&'a EagerSnapshot>, actions: Vec<Action>) -> Commit<'a> {
         let epoch = self.tables.meta.epoch();
-        Commit { snapshot, actions, write: &self.id, epoch, operation: Operation::Write(self.mode), by: &self.by, rows: self.rows }
+        Commit { snapshot, actions, write: &self.id, epoch, operation: Operation::Write(self.mode), mark: None, by: &self.by, rows: self.rows }
     }
 
     /// After a failed commit: what the log holds. An error leaves the write to the next holder of the queue.

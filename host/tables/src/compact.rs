@@ -36,8 +36,18 @@ const SMALL_SHARE: f64 = 0.2;
 pub enum Scope {
     /// Merges small files, and drops every row that a tombstone hides.
     Whole,
-    /// Drops the rows of these keys alone, and writes only the files anew that have them. They need not be tombstoned.
-    Keys(ColumnName, Arc<Tombstones>),
+    /// Drops the rows of these keys alone, and writes only the files anew that have them. They need not be tombstoned. The commit is
+    /// made even if there are none, and bears the mark for ever: a copy of the table without it is from before.
+    Erase { column: ColumnName, keys: Arc<Tombstones>, mark: String },
+}
+
+impl Scope {
+    fn mark(&self) -> Option<&str> {
+        match self {
+            Self::Whole => None,
+            Self::Erase { mark, .. } => Some(mark),
+        }
+    }
 }
 
 /// What a compaction did.
@@ -72,6 +82,9 @@ pub(crate) struct Pending {
     /// Names of files that are named no more.
     retired: Vec<String>,
     purge: bool,
+    /// An erasure journals itself, when all of it is done.
+    #[serde(default)]
+    is_erasure: bool,
 }
 
 /// The tombstones that go, by the keys of their records.
@@ -174,7 +187,7 @@ impl Tables {
         let pinned = table.state().ok_or_else(|| table.refusal())?;
         let choice = self.choose(&pinned, &order.scope).await?;
         let write = fresh_id();
-        let written = if choice.files.is_empty() {
+        let written = if choice.files.is_empty() && order.scope.mark().is_none() {
             Rewritten::default()
         } else {
             self.put_intent(table, &write, &order.by, Stage::Writing).await?;
@@ -216,6 +229,9 @@ impl Tables {
     ) -> Result<Rewritten, TableError> {
         let files = Arc::new(pinned.of_files(Arc::clone(&pinned.schema), choice.files.clone()));
         order.progress.begin("rows", Some(files.rows));
+        if choice.files.is_empty() {
+            return Ok(Rewritten::default());
+        }
         let (without, progress) = (choice.without.clone(), Arc::clone(&order.progress));
         self.rewrite(Rewrite { files, without, write: write.to_owned(), first: 0, progress }).await
     }
@@ -223,7 +239,7 @@ impl Tables {
     /// The files to write anew.
     async fn choose(&self, state: &Arc<DatasetState>, scope: &Scope) -> Result<Choice, TableError> {
         let without = match scope {
-            Scope::Keys(column, keys) => Some((column.clone(), Arc::clone(keys))),
+            Scope::Erase { column, keys, .. } => Some((column.clone(), Arc::clone(keys))),
             Scope::Whole => {
                 let tombstones = &state.tombstones;
                 tombstones.column.clone().filter(|_| !tombstones.is_empty()).map(|column| (column, Arc::clone(tombstones)))
@@ -287,7 +303,7 @@ impl Tables {
         order: &Order,
     ) -> Result<CompactionReport, TableError> {
         let pending = self.pending(table, present, &choice, &written, order);
-        if choice.files.is_empty() {
+        if choice.files.is_empty() && order.scope.mark().is_none() {
             if pending.purge {
                 self.publish_compaction(table, write, &pending, &order.by, None).await?;
             }
@@ -310,6 +326,7 @@ impl Tables {
             write,
             epoch: self.meta.epoch(),
             operation: Operation::Compact { drops_rows: pending.report.rows_dropped_by_tombstones > 0 },
+            mark: order.scope.mark(),
             by: &order.by,
             rows: pending.report.final_rows,
         };
@@ -367,7 +384,7 @@ impl Tables {
         let written_bytes: u64 = written.adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
         let (cleared, applied) = cleared(table, &present.tombstones, choice.without.as_ref().map(|(_, keys)| keys.as_ref()));
         let (files_before, rewritten) = (present.files.len() as u64, choice.files.len() as u64);
-        let is_changed = rewritten > 0;
+        let is_changed = rewritten > 0 || order.scope.mark().is_some();
         let report = CompactionReport {
             dataset: table.name.clone(),
             version: present.version + u64::from(is_changed),
@@ -383,11 +400,12 @@ impl Tables {
         };
         Pending {
             base: present.version,
-            purge: written.dropped > 0 || applied > 0,
+            purge: written.dropped > 0 || applied > 0 || order.scope.mark().is_some(),
             report,
             cleared,
             dropped_hidden: written.dropped_hidden,
             retired: choice.files.iter().map(|file| file.name().to_owned()).collect(),
+            is_erasure: order.scope.mark().is_some(),
         }
     }
 
@@ -435,9 +453,12 @@ impl Tables {
             "files_before": report.files_before,
             "files_after": report.files_after,
         });
+        let is_event = !pending.is_erasure;
         self.catalog
             .edit(by, |_, edit| {
-                edit.event(Draft::new(EventKind::Compact, table.name.as_str()).dataset(table.name.clone()).details(details));
+                if is_event {
+                    edit.event(Draft::new(EventKind::Compact, table.name.as_str()).dataset(table.name.clone()).details(details));
+                }
                 let transaction = edit.txn();
                 transaction.put(table.folder.id(), &Counters { hidden }).map_err(CatalogError::from)?;
                 going.iter().for_each(|(key, _)| transaction.delete::<TombstoneRecord>(key));
@@ -550,7 +571,7 @@ impl Tables {
         if committed {
             let operation = Operation::Compact { drops_rows: true };
             let snapshot = Some(&state.snapshot);
-            let commit = Commit { snapshot, actions, write: &write, epoch: self.meta.epoch(), operation, by, rows: 0 };
+            let commit = Commit { snapshot, actions, write: &write, epoch: self.meta.epoch(), operation, mark: None, by, rows: 0 };
             table.log.commit(commit).await.expect("the log takes the commit");
         }
     }

@@ -9,6 +9,7 @@ mod compact; // small files into large ones, hidden rows gone for good
 mod commit; // intent → Delta commit → outcome, one at a time per table
 mod drop; // deleting a dataset
 mod encode; // batches → Parquet files in the bucket
+mod erase; // whose rows, and what they say
 mod error;
 mod folder; // where a dataset's files are, and when they go
 mod log; // the Delta log
@@ -32,6 +33,7 @@ mod writer;
 
 pub use burial::{Burial, BurialFailure, FailureReason, Restoration};
 pub use compact::{CompactionReport, Scope, Shape};
+pub use erase::Subjects;
 pub use error::TableError;
 pub use records::{Idempotency, TombstonePage};
 pub use report::{Column, CommitReport, Rejected, WriteMode};

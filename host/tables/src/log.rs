@@ -84,6 +84,12 @@ impl Log {
         Ok(None)
     }
 
+    /// Whether the version bears an erasure's mark.
+    pub(crate) async fn has_mark(&self, snapshot: &EagerSnapshot, mark: &str) -> Result<bool, TableError> {
+        let found = snapshot.transaction_version(self.store.as_ref(), mark_of(mark)).await;
+        Ok(found.map_err(|source| self.failed(source))?.is_some())
+    }
+
     /// What became of a commit whose outcome is unclear: the snapshot that holds it, or `None`.
     pub(crate) async fn after_failure(&self, write: &str, base: Option<u64>) -> Result<Option<EagerSnapshot>, TableError> {
         match self.find(write, base).await? {
@@ -112,7 +118,7 @@ impl Log {
 
     /// Commits a write and answers the snapshot that holds it. Once the log has the commit, nothing makes this fail.
     pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<EagerSnapshot, CommitFailure> {
-        let Commit { snapshot, actions, write, epoch, operation, by, rows } = commit;
+        let Commit { snapshot, actions, write, epoch, operation, mark, by, rows } = commit;
         let before = match snapshot {
             Some(snapshot) => {
                 snapshot.transaction_version(self.store.as_ref(), APPLICATION).await.map_err(CommitFailure::Refused)?
@@ -132,7 +138,9 @@ impl Log {
             .with_max_retries(RETRIES)
             .with_cleanup_expired_logs(Some(false))
             .with_metadata(info.map(|(name, value)| (name.to_owned(), value)))
-            .with_application_transaction(transaction);
+            .with_application_transactions(
+                [transaction].into_iter().chain(mark.map(|mark| Transaction::new(mark_of(mark), 1))).collect(),
+            );
         let write_as = |mode| DeltaOperation::Write { mode, partition_by: None, predicate: None };
         let operation = match operation {
             Operation::Write(WriteMode::Append) => write_as(SaveMode::Append),
@@ -180,6 +188,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) write: &'a str,
     pub(crate) epoch: u64,
     pub(crate) operation: Operation,
+    /// An erasure's mark, which the table bears from then on.
+    pub(crate) mark: Option<&'a str>,
     pub(crate) by: &'a Stamp,
     pub(crate) rows: u64,
 }
@@ -203,6 +213,11 @@ impl CommitFailure {
             Self::Refused(source) | Self::Unclear(source) => TableError::Delta { dataset, source: Box::new(source) },
         }
     }
+}
+
+/// The application transaction that stands for an erasure's mark.
+fn mark_of(mark: &str) -> String {
+    format!("{APPLICATION}-erasure-{mark}")
 }
 
 /// The protocol that a table of this schema needs: the oldest, so that every engine reads it.

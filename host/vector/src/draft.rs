@@ -3,7 +3,7 @@
 //! **Invariant**: a segment's folder is written down as litter before its first object, so that one that never comes to be named is
 //! deleted.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::array::{Array, StringArray};
 use lakehouse_catalog::{FaissRecord, IndexLitter, IndexRecord, SegmentFiles, SegmentRecord};
@@ -97,6 +97,33 @@ impl Draft {
 
     pub(crate) fn push_vectors(&mut self, numbers: Vec<f32>) {
         self.vectors.extend(numbers);
+    }
+
+    /// Rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.keys.len() as u64
+    }
+
+    /// A row of another segment with its chunks: where each lies in the row's text, its text if it has one, its vector.
+    pub(crate) fn push_known_row(
+        &mut self,
+        key: &str,
+        doc_id: &str,
+        hash: ContentHash,
+        chunks: &[(Range<u32>, Option<&str>, &[f32])],
+    ) {
+        for (span, text, vector) in chunks {
+            self.rows.starts.push(span.start);
+            self.rows.ends.push(span.end);
+            if let Some(text) = text {
+                self.texts.get_or_insert_default().push(text);
+            }
+            self.vectors.extend_from_slice(vector);
+        }
+        self.rows.counts.push(u32::try_from(chunks.len()).unwrap_or(u32::MAX));
+        self.rows.keys.push(key.to_owned());
+        self.rows.doc_ids.push(doc_id.to_owned());
+        self.rows.hashes.push(hash);
     }
 
     /// A row with the vectors of its chunks, whose texts are their numbers.

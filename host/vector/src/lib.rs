@@ -13,6 +13,7 @@ mod index; // an index in memory
 mod keys; // row keys → rows
 mod litter; // objects that nobody uses
 mod mask; // which ordinals may be found
+mod purge; // segments without the rows that are gone
 mod refresh; // what changed, embedded
 mod rows; // row keys, document ids, spans
 mod search;
@@ -24,6 +25,7 @@ pub use files::Indexes;
 pub use index::{Loaded, Need};
 pub use litter::{folder_of_index, folder_of_segment, sweep, sweep_folders};
 pub use mask::{Mask, MaskBuilder};
+pub use purge::{Purged, purge};
 pub use refresh::{Counts, Keep, Plan, Refreshed, Structure, refresh};
 pub use search::{Chunk, Found, Method, Query, Searched, numbers_to_compare, search};
 

@@ -141,6 +141,11 @@ impl Rows {
         })
     }
 
+    /// Whether each row has an ordinal.
+    pub(crate) fn has_chunks_of_all(&self) -> bool {
+        self.offsets.windows(2).all(|pair| pair[0] < pair[1])
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }

@@ -19,6 +19,7 @@ use lakehouse_catalog::{
 use lakehouse_journal::{Draft, EventKind, Stamp};
 use lakehouse_plugins::Bindings;
 use lakehouse_query::{Governance, ReadRequest};
+use lakehouse_settings::VectorSettings;
 use lakehouse_tables::DatasetState;
 use lakehouse_types::{ColumnName, DatasetId, DatasetName, Fault, IndexId, IndexName};
 use lakehouse_vector::{Counts, Plan, Refreshed, Structure, folder_of_segment};
@@ -182,6 +183,17 @@ fn base_of(present: &CatalogSnapshot, relation: &str) -> Result<DatasetName, Eng
     }
 }
 
+/// How segments are built under a profile.
+pub(super) fn structure_of(settings: &VectorSettings, profile: &Profile) -> Structure {
+    let hnsw = profile.hnsw_config;
+    Structure {
+        flat_below: settings.flat_below,
+        m: GRAPH_LINKS,
+        ef_construction: hnsw.map_or(EF_CONSTRUCTION, |config| config.ef_construction),
+        ef_search: hnsw.map_or(EF_SEARCH, |config| config.ef_search),
+    }
+}
+
 /// An index belongs to one relation and one profile.
 fn check_owner(before: Option<&IndexRecord>, relation: &str, caller: &Caller, name: &IndexName) -> Result<(), EngineError> {
     let Some(before) = before else { return Ok(()) };
@@ -210,13 +222,7 @@ struct Work<'e> {
 
 impl Work<'_> {
     fn plan(&self, verify: bool) -> Plan {
-        let hnsw = self.profile.hnsw_config;
-        let structure = Structure {
-            flat_below: self.engine.settings.vector.flat_below,
-            m: GRAPH_LINKS,
-            ef_construction: hnsw.map_or(EF_CONSTRUCTION, |config| config.ef_construction),
-            ef_search: hnsw.map_or(EF_SEARCH, |config| config.ef_search),
-        };
+        let structure = structure_of(&self.engine.settings.vector, &self.profile);
         let pending = self.before.as_ref().and_then(|before| before.pending.as_ref());
         let pending = pending.filter(|pending| pending.recipe == self.recipe);
         let index = IndexRecord { dimensions: pending.map(|pending| pending.dimensions), ..self.draft() };

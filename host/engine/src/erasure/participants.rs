@@ -1,0 +1,95 @@
+//! Who holds row content, and how each forgets it.
+//!
+//! **Invariant**: whatever keeps something of a row is in [`all`]; the metadata store comes last, since the others write to it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use lakehouse_journal::Stamp;
+use lakehouse_tables::{Scope, Tombstones};
+use lakehouse_types::{CertificateId, ColumnName, DatasetName, Progress};
+
+use super::{Certificate, ErasedIndex};
+use crate::{Engine, EngineError, vectors::Before};
+
+/// How long a refresh of an index is waited for.
+const INDEX_PATIENCE: Duration = Duration::from_mins(10);
+
+/// What is to be forgotten.
+pub(super) struct Order {
+    /// The mark that the table bears afterwards.
+    pub(super) id: CertificateId,
+    pub(super) by: Stamp,
+    pub(super) dataset: DatasetName,
+    pub(super) column: ColumnName,
+    pub(super) keys: Arc<Tombstones>,
+    pub(super) progress: Arc<dyn Progress>,
+}
+
+/// Something that holds row content.
+#[async_trait]
+pub(super) trait Participant: Send + Sync {
+    /// Forgets the subjects for good, and writes down in the certificate what that took.
+    async fn forget(&self, engine: &Arc<Engine>, order: &Order, certificate: &mut Certificate) -> Result<(), EngineError>;
+}
+
+/// Everyone, in the order in which they forget.
+pub(super) fn all() -> [&'static dyn Participant; 3] {
+    [&TablesAndIndexes, &Caches, &Metadata]
+}
+
+/// The present rows, then what indexes made of them, then every earlier version.
+struct TablesAndIndexes;
+
+#[async_trait]
+impl Participant for TablesAndIndexes {
+    async fn forget(&self, engine: &Arc<Engine>, order: &Order, certificate: &mut Certificate) -> Result<(), EngineError> {
+        let (by, dataset) = (&order.by, &order.dataset);
+        let before = Before::of(engine.tables.state(dataset)?.as_ref());
+        let scope = Scope::Erase {
+            column: order.column.clone(),
+            keys: Arc::clone(&order.keys),
+            mark: order.id.as_str().to_owned(),
+        };
+        let report = engine.tables.compact(by, dataset, scope, Arc::clone(&order.progress)).await?;
+        certificate.version = report.version;
+        certificate.files_rewritten = report.files_rewritten;
+        certificate.tombstones_removed = report.tombstones_applied;
+        let indexes = engine.purge_indexes(by, dataset, before, INDEX_PATIENCE).await?;
+        certificate.indexes = indexes
+            .into_iter()
+            .map(|index| ErasedIndex {
+                index: index.index,
+                rows_removed: index.rows_removed,
+                segments_rewritten: index.segments_rewritten,
+                is_emptied: index.is_emptied,
+            })
+            .collect();
+        let purged = engine.tables.purge(dataset).await?;
+        certificate.files_removed = purged.files;
+        certificate.log_files_removed = purged.log_files;
+        Ok(())
+    }
+}
+
+/// Parquet footers in memory hold least and greatest values of files that are gone.
+struct Caches;
+
+#[async_trait]
+impl Participant for Caches {
+    async fn forget(&self, engine: &Arc<Engine>, _: &Order, _: &mut Certificate) -> Result<(), EngineError> {
+        engine.query.forget_footers();
+        Ok(())
+    }
+}
+
+/// Records of tombstones name keys, and a log-structured store keeps what was deleted.
+struct Metadata;
+
+#[async_trait]
+impl Participant for Metadata {
+    async fn forget(&self, engine: &Arc<Engine>, _: &Order, certificate: &mut Certificate) -> Result<(), EngineError> {
+        certificate.metadata_generation = engine.meta.renew().await?.generation;
+        Ok(())
+    }
+}

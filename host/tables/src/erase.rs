@@ -1,0 +1,160 @@
+//! What erasure asks of a table: which rows are a subject's, what they say that no other row says, and whether it was done.
+//!
+//! **Invariant**: nothing here writes; values that are handed out are for the search that proves their absence, and go nowhere else.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{cast, filter_record_batch, not};
+use arrow::datatypes::DataType;
+use futures::TryStreamExt;
+use lakehouse_types::{ColumnName, DatasetName};
+
+use crate::rewrite::{scan, scan_column};
+use crate::schema::is_key_type;
+use crate::tables::check_key_column;
+use crate::{TableError, Tables, Tombstones};
+
+/// Values of one erasure that are looked for at most; the longest of them.
+const MAX_VALUES: usize = 100_000;
+
+/// Rows of some keys.
+#[derive(Debug, Default)]
+pub struct Subjects {
+    /// Rows that are there, hidden or not.
+    pub rows: u64,
+    /// Texts that stand in these rows and in no other row of the dataset, at least as long as was asked for.
+    pub values: Vec<String>,
+}
+
+impl Tables {
+    /// The rows of these keys, and what only they say.
+    ///
+    /// # Errors
+    /// For an unknown dataset or column, another key column than the dataset's, one that is neither text nor integer, or when a file
+    /// cannot be read.
+    pub async fn subjects(
+        &self,
+        name: &DatasetName,
+        column: &ColumnName,
+        keys: Arc<Tombstones>,
+        min_bytes: usize,
+    ) -> Result<Subjects, TableError> {
+        let (_, state) = self.existing(name)?;
+        check_key_column(name, &state.tombstones, column)?;
+        let unknown = |_| TableError::UnknownColumn { dataset: name.clone(), column: column.clone() };
+        let data_type = state.schema.field_with_name(column.as_str()).map_err(unknown)?.data_type();
+        if !is_key_type(data_type) {
+            return Err(TableError::KeyType { column: column.clone(), given: crate::friendly(data_type) });
+        }
+        let column = column.clone();
+        let look = async move {
+            let mut subjects = Subjects::default();
+            let mut said = HashSet::new();
+            let mut batches = scan(&state).await?;
+            while let Some(batch) = batches.try_next().await? {
+                if let Some(theirs) = rows_of(&batch, &column, &keys, true)? {
+                    subjects.rows += theirs.num_rows() as u64;
+                    each_text(&theirs, &mut |text| {
+                        if text.len() >= min_bytes && !said.contains(text) {
+                            said.insert(text.to_owned());
+                        }
+                    });
+                }
+            }
+            if !said.is_empty() {
+                let mut batches = scan(&state).await?;
+                while let Some(batch) = batches.try_next().await? {
+                    let others = rows_of(&batch, &column, &keys, false)?;
+                    each_text(others.as_ref().unwrap_or(&batch), &mut |text| {
+                        said.remove(text);
+                    });
+                }
+            }
+            subjects.values = said.into_iter().collect();
+            subjects.values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+            subjects.values.truncate(MAX_VALUES);
+            Ok(subjects)
+        };
+        self.on_blocking(look).await
+    }
+
+    /// The keys of a dataset for which `is_one` holds.
+    ///
+    /// # Errors
+    /// For an unknown dataset, or when a file cannot be read. A column that is no longer there has no keys.
+    pub async fn keys_of(
+        &self,
+        name: &DatasetName,
+        column: &ColumnName,
+        is_one: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<HashSet<Box<str>>, TableError> {
+        let (_, state) = self.existing(name)?;
+        if state.schema.index_of(column.as_str()).is_err() {
+            return Ok(HashSet::new());
+        }
+        let column = column.clone();
+        let look = async move {
+            let mut found = HashSet::new();
+            let mut batches = scan_column(&state, &column).await?;
+            while let Some(batch) = batches.try_next().await? {
+                let texts = cast(batch.column(0), &DataType::Utf8)?;
+                let keys = texts.as_string::<i32>().iter().flatten().filter(|key| is_one(key));
+                found.extend(keys.map(Box::from));
+            }
+            Ok(found)
+        };
+        self.on_blocking(look).await
+    }
+
+    /// Whether a dataset bears an erasure's mark, so that it is no copy from before.
+    ///
+    /// # Errors
+    /// For an unknown dataset, or when its log cannot be read.
+    pub async fn has_mark(&self, name: &DatasetName, mark: &str) -> Result<bool, TableError> {
+        let (table, state) = self.existing(name)?;
+        table.log.has_mark(&state.snapshot, mark).await
+    }
+}
+
+/// The rows of the keys, or the others; `None` for none of the keys'.
+fn rows_of(
+    batch: &RecordBatch,
+    column: &ColumnName,
+    keys: &Tombstones,
+    theirs: bool,
+) -> Result<Option<RecordBatch>, TableError> {
+    let Some(values) = batch.column_by_name(column.as_str()) else { return Ok(None) };
+    let others = keys.keep_mask(values);
+    if others.false_count() == 0 {
+        return Ok(None);
+    }
+    let mask = if theirs { not(&others)? } else { others };
+    Ok(Some(filter_record_batch(batch, &mask)?))
+}
+
+/// Hands out every text of a batch, those inside of lists, objects and maps among them.
+fn each_text(batch: &RecordBatch, take: &mut dyn FnMut(&str)) {
+    batch.columns().iter().for_each(|column| texts_in(column, take));
+}
+
+fn texts_in(values: &ArrayRef, take: &mut dyn FnMut(&str)) {
+    match values.data_type() {
+        DataType::Utf8 => values.as_string::<i32>().iter().flatten().for_each(take),
+        DataType::Utf8View => values.as_string_view().iter().flatten().for_each(take),
+        DataType::List(_) => {
+            let lists = values.as_list::<i32>();
+            let (from, to) = (lists.value_offsets()[0], lists.value_offsets()[lists.len()]);
+            texts_in(&lists.values().slice(from as usize, (to - from) as usize), take);
+        }
+        DataType::Struct(_) => values.as_struct().columns().iter().for_each(|member| texts_in(member, take)),
+        DataType::Map(_, _) => {
+            let maps = values.as_map();
+            let (from, to) = (maps.value_offsets()[0], maps.value_offsets()[maps.len()]);
+            let entries = maps.entries().slice(from as usize, (to - from) as usize);
+            entries.columns().iter().for_each(|part| texts_in(part, take));
+        }
+        _ => {}
+    }
+}
