@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use lakehouse_access::{Action, Caller};
 use lakehouse_journal::Stamp;
-use lakehouse_storage::Record;
+use lakehouse_storage::{Record, Renewal};
 use lakehouse_tables::{CompactionReport, Scope};
 use lakehouse_types::{Actor, DatasetName, Progress, RequestId, Unwatched};
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,17 @@ impl Engine {
             Vec::new()
         };
         Ok(Compaction { report, indexes })
+    }
+
+    /// Moves the metadata to a new generation, in which nothing is left of tombstones that are no more. Answers the keys that are
+    /// hidden, and what lives.
+    ///
+    /// # Errors
+    /// When the caller may not, the dataset does not exist, or the storage fails.
+    pub async fn compact_tombstones(&self, caller: &Caller, name: &DatasetName) -> Result<(u64, Renewal), EngineError> {
+        self.require(caller, Action::Compact).await?;
+        let state = self.tables.state(name)?;
+        Ok((state.tombstones.len() as u64, self.meta.renew().await?))
     }
 
     async fn owe(&self, dataset: &DatasetName) -> Result<(), EngineError> {

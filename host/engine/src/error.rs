@@ -116,6 +116,8 @@ pub enum EngineError {
     NotBound { profile: ProfileId, relation: String, allowed: Vec<String> },
     #[error("{what} must be from {min} to {max}")]
     OutOfRange { what: &'static str, min: usize, max: usize },
+    #[error("{what} was cancelled")]
+    Cancelled { what: String },
     #[error("there is no certificate `{id}`")]
     UnknownCertificate { id: CertificateId },
     #[error("`row_key_values[{place}]` is no key: a key is text or an integer")]
@@ -175,6 +177,7 @@ impl Fault for EngineError {
             Self::IndexNotReady { .. } | Self::IndexOutdated { .. } => Code::IndexOutdated,
             Self::NoIndexGrant { .. } | Self::FilterNeedsGrant { .. } | Self::NoInsight { .. } => Code::Forbidden,
             Self::NotBound { .. } => Code::NotBound,
+            Self::Cancelled { .. } => Code::Cancelled,
             Self::UnknownCertificate { .. } => Code::UnknownCertificate,
             Self::NotAKey { .. } => Code::InvalidBody,
             Self::DamagedCertificate { .. } => Code::Corrupt,
@@ -219,6 +222,7 @@ impl Fault for EngineError {
             | Self::NeedsVector { .. }
             | Self::OtherEmbedder { .. }
             | Self::NotBound { .. }
+            | Self::Cancelled { .. }
             | Self::UnknownCertificate { .. }
             | Self::NotAKey { .. }
             | Self::DamagedCertificate { .. }

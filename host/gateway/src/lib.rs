@@ -9,7 +9,8 @@ mod body; // bodies in bounds
 mod credentials; // where a key stands in a request
 mod envelope; // request id, log line, metrics, panics
 mod guard; // key, role, profile, size, time
-mod head; // heads in bounds
+mod head;
+mod later; // long work as a job // heads in bounds
 mod manners; // heads that are no requests
 mod metrics;
 mod openapi;

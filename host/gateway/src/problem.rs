@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use lakehouse_engine::JobFailure;
 use lakehouse_types::{Code, ErrorKind, Fault, Members, RequestId};
 use serde_json::{Value, json};
 
@@ -36,6 +37,18 @@ impl Problem {
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Why a job failed.
+    pub(crate) fn of_job(failure: &JobFailure) -> Self {
+        let code = Code::ALL.iter().copied().find(|code| code.as_str() == failure.code).unwrap_or(Code::Internal);
+        let members = Box::new(failure.members.clone());
+        Self { code, status: status(code, code.kind()), detail: failure.detail.clone(), members, cause: None }
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn into_failure(self) -> JobFailure {
+        JobFailure::new(self.code, self.detail, *self.members)
     }
 
     /// The stable code.

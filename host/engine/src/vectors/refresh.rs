@@ -21,7 +21,7 @@ use lakehouse_plugins::Bindings;
 use lakehouse_query::{Governance, ReadRequest};
 use lakehouse_settings::VectorSettings;
 use lakehouse_tables::DatasetState;
-use lakehouse_types::{ColumnName, DatasetId, DatasetName, Fault, IndexId, IndexName};
+use lakehouse_types::{ColumnName, DatasetId, DatasetName, Fault, IndexId, IndexName, Progress};
 use lakehouse_vector::{Counts, Plan, Refreshed, Structure, folder_of_segment};
 use serde_json::json;
 
@@ -74,17 +74,24 @@ impl Engine {
         caller: &Caller,
         name: &IndexName,
         what: RefreshIndex,
+        progress: Arc<dyn Progress>,
     ) -> Result<RefreshReport, EngineError> {
         self.require(caller, Action::ManageIndexes).await?;
         let (engine, caller, name) = (Arc::clone(self), caller.clone(), name.clone());
         let cpu = self.cpu.handle();
         // Every row is looked at: on the query threads, which may be busy without anybody's request being late.
-        let work = async move { engine.refresh_now(&caller, &name, what).await };
+        let work = async move { engine.refresh_now(&caller, &name, what, progress).await };
         let running = async move { cpu.spawn(work).await.map_err(|_| EngineError::Lost("a refresh ended early"))? };
         self.changes.to_the_end(running).await
     }
 
-    async fn refresh_now(&self, caller: &Caller, name: &IndexName, what: RefreshIndex) -> Result<RefreshReport, EngineError> {
+    async fn refresh_now(
+        &self,
+        caller: &Caller,
+        name: &IndexName,
+        what: RefreshIndex,
+        progress: Arc<dyn Progress>,
+    ) -> Result<RefreshReport, EngineError> {
         let begun = Instant::now();
         let _taken = self.vectors.take(name)?;
         let present = self.catalog.snapshot();
@@ -132,7 +139,18 @@ impl Engine {
             place: Some(place),
         };
         let reading = self.query.read(&reader, request).await?;
-        let rows = reading.answer.batches.map(|batch| batch.map_err(|error| Arc::new(error) as Arc<dyn Fault>)).boxed();
+        progress.begin("rows", Some(reading.governance.state.visible_rows()));
+        let cancelled = EngineError::Cancelled { what: format!("the refresh of index `{name}`") };
+        let (told, cancelled) = (Arc::clone(&progress), Arc::new(cancelled) as Arc<dyn Fault>);
+        let rows = reading.answer.batches.map(move |batch| match batch {
+            _ if told.is_cancelled() => Err(Arc::clone(&cancelled)),
+            Ok(batch) => {
+                told.advance(batch.num_rows() as u64);
+                Ok(batch)
+            }
+            Err(error) => Err(Arc::new(error) as Arc<dyn Fault>),
+        });
+        let rows = rows.boxed();
         let work = Work {
             engine: self,
             by: self.stamp(caller),

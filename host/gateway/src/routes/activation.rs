@@ -1,6 +1,6 @@
 //! Activation: what a profile needs is loaded before the first request needs it.
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use lakehouse_engine::{Action, ActivatedIndex, ActivatedRule, Activation, RuleKind};
 use lakehouse_types::ProfileId;
 use serde::Serialize;
@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 
 use super::indexes::millis;
 use crate::{
-    answer::{Answer, Outcome},
     app::App,
+    later::{self, Later, Started},
+    problem::Problem,
     request::{Named, Who},
     route::{Access, Load, Route},
 };
@@ -112,8 +113,20 @@ impl From<Activation> for ActivationBody {
 }
 
 /// Loads a profile's components and indexes before the first request needs them.
-#[utoipa::path(post, path = "/vectors/profile/{id}/activate", tag = "vectors", params(("id" = String, Path, description = "The profile.")),
-    responses((status = 200, description = "What is loaded; one failure stops no other.", body = ActivationBody)))]
-async fn activate_profile(State(app): State<App>, Who(caller): Who, Named(id): Named<ProfileId>) -> Outcome<ActivationBody> {
-    Ok(Answer::ok(app.engine.activate(&caller, &id).await?.into()))
+#[utoipa::path(post, path = "/vectors/profile/{id}/activate", tag = "vectors", 
+    params(("id" = String, Path, description = "The profile."),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: a job instead of waiting.")),
+    responses((status = 200, description = "What is loaded; one failure stops no other.", body = ActivationBody),
+        (status = 202, description = "The job.", body = Started)))]
+async fn activate_profile(
+    State(app): State<App>,
+    Who(caller): Who,
+    later: Later,
+    Named(id): Named<ProfileId>,
+) -> Result<Response, Problem> {
+    let (engine, asking) = (app.engine.clone(), caller.clone());
+    later::answer(&app, &caller, later, "activate", id.to_string(), |_| async move {
+        Ok(ActivationBody::from(engine.activate(&asking, &id).await?))
+    })
+    .await
 }

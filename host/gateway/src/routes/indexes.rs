@@ -1,6 +1,6 @@
 //! Indexes: made and refreshed from a dataset or view, listed, dropped.
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use lakehouse_engine::{Action, IndexMetric, IndexSource, PinnedRule, RefreshIndex, RefreshReport, ShownIndex, StaleDataset};
 use lakehouse_types::{Code, ColumnName, DatasetName, IndexName};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use super::paging::Paging;
 use crate::{
     answer::{Answer, NoContent, Outcome},
     app::App,
+    later::{self, Later, Started},
     problem::Problem,
     request::{Json, Named, Params, Who},
     route::{Access, Load, Route},
@@ -318,14 +319,16 @@ pub(super) fn millis(duration: std::time::Duration) -> u64 {
 /// New and changed rows are embedded, by the hash of their content; rows that are gone are found no more; what is unchanged is not
 /// touched. When it fails nothing of it is searched, and the next refresh goes on from what was embedded.
 #[utoipa::path(post, path = "/vectors/refresh/{dataset}", tag = "vectors", request_body = RefreshBody,
-    params(("dataset" = String, Path, description = "The dataset or view.")),
-    responses((status = 200, description = "What was done.", body = RefreshAnswer)))]
+    params(("dataset" = String, Path, description = "The dataset or view."),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: a job instead of waiting.")),
+    responses((status = 200, description = "What was done.", body = RefreshAnswer), (status = 202, description = "The job.", body = Started)))]
 async fn refresh_index(
     State(app): State<App>,
     Who(caller): Who,
+    later: Later,
     Named(relation): Named<DatasetName>,
     Json(body): Json<RefreshBody>,
-) -> Outcome<RefreshAnswer> {
+) -> Result<Response, Problem> {
     let source = body.source()?;
     let what = RefreshIndex {
         relation: relation.to_string(),
@@ -336,9 +339,13 @@ async fn refresh_index(
         overlap: body.overlap,
         id_prefix: body.id_prefix,
     };
-    let report = app.engine.refresh_index(&caller, &body.index_name, what).await?;
-    app.metrics.refreshed(report.counts.embedded, report.duration);
-    Ok(Answer::ok(report.into()))
+    let (shared, asking, index) = (app.clone(), caller.clone(), body.index_name);
+    later::answer(&app, &caller, later, "refresh", index.to_string(), |progress| async move {
+        let report = shared.engine.refresh_index(&asking, &index, what, progress).await?;
+        shared.metrics.refreshed(report.counts.embedded, report.duration);
+        Ok(RefreshAnswer::from(report))
+    })
+    .await
 }
 
 /// Lists the indexes that the key may search or manage.

@@ -146,6 +146,7 @@ async fn ingest_file(
         bucket: report.bucket.to_string(),
         mode: report.mode,
         rows: report.rows,
+        replaced_rows: report.replaced_rows,
         rejected: report.rejected.into_iter().map(|row| RejectedBody { line: row.line, reason: row.reason }).collect(),
         rejected_rows: report.rejected_rows,
         columns: report.columns.into_iter().map(ColumnBody::from).collect(),

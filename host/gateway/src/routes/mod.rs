@@ -4,11 +4,14 @@ use crate::route::Route;
 
 mod activation;
 mod buckets;
+mod compaction;
 mod datasets;
 mod dry_run;
+mod erasure;
 mod health;
 mod indexes;
 pub(crate) mod ingest;
+mod jobs;
 mod journal;
 mod keys;
 mod pages;
@@ -31,6 +34,9 @@ pub(crate) fn all() -> Vec<Route> {
         buckets::routes(),
         datasets::routes(),
         tombstones::routes(),
+        compaction::routes(),
+        erasure::routes(),
+        jobs::routes(),
         views::routes(),
         profiles::routes(),
         plugins::routes(),
