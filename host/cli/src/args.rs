@@ -1,12 +1,16 @@
 //! What can be typed. Each command's help ends with examples that work as they stand.
 
 mod indexes; // index, search, profile
+mod storage; // datasets, compaction, erasure, jobs, journal
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::indexes::{Index, Profile, RefreshIndex, Search};
+pub(crate) use self::{
+    indexes::{Index, Profile, RefreshIndex, Search},
+    storage::{Compact, Describe, Erase, JobCommand, Jobs, Journal},
+};
 
 const START: &str = "\
 Start:
@@ -65,6 +69,21 @@ pub(crate) enum Command {
     /// Put, list, show, activate and delete profiles
     #[command(subcommand)]
     Profile(Profile),
+    /// Datasets: where they are, how many rows and files they have
+    Datasets,
+    /// One dataset, with the indexes over it
+    Describe(Describe),
+    /// Merge small files and drop hidden rows for good
+    Compact(Compact),
+    /// Erase subjects from everything that holds them, with a certificate
+    Erase(Erase),
+    /// Certificates of erasures
+    Certificates,
+    /// Long work on the server: list, follow, cancel
+    Jobs(Jobs),
+    /// Events, and the check of their chain
+    #[command(subcommand)]
+    Journal(Journal),
     /// Create, list and revoke API keys
     #[command(subcommand)]
     Key(Key),
@@ -143,6 +162,7 @@ const INGEST: &str = "\
 Examples:
   lakehouse ingest people.csv                                   dataset `people`, appended
   lakehouse ingest --dataset people --mode replace 2026/*.parquet
+  lakehouse ingest --dataset people --mode upsert --row-key id changes.ndjson
   gzip -dc big.csv.gz | lakehouse ingest --dataset big --format csv -";
 
 #[derive(Debug, Args)]
@@ -178,6 +198,8 @@ pub(crate) struct Ingest {
 pub(crate) enum IngestMode {
     Append,
     Replace,
+    /// Rows take the place of those with the same --row-key
+    Upsert,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

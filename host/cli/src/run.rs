@@ -57,6 +57,13 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Index(index) => block_on(commands::index(console, Client::new(&connection)?, index))?,
         Command::Search(search) => block_on(commands::search(console, Client::new(&connection)?, search))?,
         Command::Profile(profile) => block_on(commands::profile(console, Client::new(&connection)?, profile))?,
+        Command::Datasets => block_on(commands::datasets(console, Client::new(&connection)?))?,
+        Command::Describe(describe) => block_on(commands::describe(console, Client::new(&connection)?, describe))?,
+        Command::Compact(compact) => block_on(commands::compact(console, Client::new(&connection)?, compact))?,
+        Command::Erase(erase) => block_on(commands::erase(console, Client::new(&connection)?, erase))?,
+        Command::Certificates => block_on(commands::certificates(console, Client::new(&connection)?))?,
+        Command::Jobs(jobs) => block_on(commands::jobs(console, Client::new(&connection)?, jobs))?,
+        Command::Journal(journal) => block_on(commands::journal(console, Client::new(&connection)?, journal))?,
         Command::Key(key) => block_on(commands::key(console, Client::new(&connection)?, key))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -68,7 +68,11 @@ fn dataset_of(command: &Ingest, file: &Path) -> Result<String, Failure> {
 
 /// Only the first file of a dataset can replace its rows: a later one would replace those of the first.
 fn mode(wanted: IngestMode, is_first: bool) -> &'static str {
-    if wanted == IngestMode::Replace && is_first { "replace" } else { "append" }
+    match wanted {
+        IngestMode::Replace if is_first => "replace",
+        IngestMode::Upsert => "upsert",
+        IngestMode::Replace | IngestMode::Append => "append",
+    }
 }
 
 async fn send(
@@ -108,7 +112,11 @@ fn told(report: &Value) -> String {
         "{}: {} rows, {columns} columns, {} ({} ms, version {}, bucket {})",
         member("dataset"),
         member("rows"),
-        if member("mode") == "replace" { "replaced" } else { "appended" },
+        match member("mode").as_str() {
+            "replace" => "replaced".to_owned(),
+            "upsert" => format!("{} replaced", member("replaced_rows")),
+            _ => "appended".to_owned(),
+        },
         member("duration_ms"),
         member("version"),
         member("bucket"),

@@ -3,6 +3,8 @@
 mod compile;
 mod index;
 mod ingest;
+mod job;
+mod journal;
 mod key;
 mod output;
 mod plugin;
@@ -10,15 +12,19 @@ mod profile;
 mod search;
 mod serve;
 mod sql;
+mod storage;
 mod upload;
 
 pub(crate) use compile::compile_component;
 pub(crate) use index::index;
 pub(crate) use ingest::{dataset_name, format_of, ingest};
+pub(crate) use job::jobs;
+pub(crate) use journal::journal;
 pub(crate) use key::key;
 pub(crate) use plugin::plugin;
 pub(crate) use profile::profile;
 pub(crate) use search::search;
 pub(crate) use serve::{LISTENS, serve};
 pub(crate) use sql::sql;
+pub(crate) use storage::{certificates, compact, datasets, describe, erase};
 pub(crate) use upload::open as open_upload;

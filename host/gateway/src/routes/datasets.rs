@@ -56,6 +56,13 @@ struct DatasetBody {
     key_column: Option<String>,
     /// Keys that are hidden.
     tombstones: usize,
+    /// Rows that they hide, which a compaction drops for good.
+    hidden_rows: u64,
+    /// Data files of the version.
+    files: u64,
+    /// Those of them that a compaction merges.
+    small_files: u64,
+    bytes: u64,
     created_at: String,
     created_by: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +76,7 @@ struct DatasetBody {
 impl From<Dataset> for DatasetBody {
     fn from(dataset: Dataset) -> Self {
         let Dataset { record, state } = dataset;
+        let shape = state.as_ref().map(|state| state.shape());
         Self {
             name: record.name.to_string(),
             bucket: record.bucket.to_string(),
@@ -77,6 +85,10 @@ impl From<Dataset> for DatasetBody {
             columns: state.iter().flat_map(|state| state.columns()).map(ColumnBody::from).collect(),
             key_column: record.key_column.as_ref().map(ToString::to_string),
             tombstones: state.as_ref().map_or(0, |state| state.tombstones.len()),
+            hidden_rows: shape.map_or(0, |shape| shape.hidden),
+            files: shape.map_or(0, |shape| shape.files),
+            small_files: shape.map_or(0, |shape| shape.small_files),
+            bytes: shape.map_or(0, |shape| shape.bytes),
             created_at: record.created_at.to_rfc3339(),
             created_by: record.created_by.to_string(),
             last_embedded_at: record.last_embedded_at.map(|at| at.to_rfc3339()),
