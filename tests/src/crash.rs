@@ -76,6 +76,9 @@ async fn base(turn: &Arc<Turn>) -> TempDir {
     // The index is behind its rows, one of which is gone.
     let changed = "id,v\nCAND-000002,2\nCAND-000003,4\nCAND-000004,8\n";
     lake.ingest_with("dataset=t&format=csv&mode=replace", changed).await.expect_ok();
+    // Something for a compaction to drop, and two files to merge.
+    lake.ingest_with("dataset=t&format=csv", "id,v\nCAND-000009,64\n").await.expect_ok();
+    lake.bury("t", "id", ["CAND-000009"]).await.expect_ok();
     lake.stop_and_restart().await;
     lake.kill();
     let folder = TempDir::new().unwrap();
@@ -256,6 +259,79 @@ async fn a_first_refresh_survives_a_kill_at_every_write() {
         })
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_compaction_survives_a_kill_at_every_write() {
+    survives_every_kill(|admin| {
+        Box::pin(async move {
+            let request = admin.request(reqwest::Method::POST, "/query/compact");
+            admin.try_send(request.json(&json!({ "dataset": "t" }))).await
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn an_upsert_survives_a_kill_at_every_write() {
+    survives_every_kill(|admin| {
+        Box::pin(async move {
+            let request = admin.request(reqwest::Method::POST, "/ingest/file?dataset=t&format=csv&mode=upsert&key=id");
+            admin.try_send(request.body("id,v\nCAND-000002,16\nCAND-000006,32\n")).await
+        })
+    })
+    .await;
+}
+
+/// An erasure is many steps: a kill may come between any two. What is erased stays so, and the same call does the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn an_erasure_that_was_killed_is_finished_by_the_next() {
+    let turn = Arc::new(Turn::beside().await);
+    let base = base(&turn).await;
+    let body = || json!({ "dataset": "t", "row_key_column": "id", "row_key_values": ["CAND-000002"] });
+    let erase = |admin: &Caller| admin.request(reqwest::Method::POST, "/erasure").json(&body());
+
+    let folder = copied(base.path());
+    let file = folder.path().join("count");
+    let server = counted(folder.path(), format!("count:{}", file.display()));
+    let admin = server.admin().expect("it starts");
+    begin(folder.path());
+    admin.send(erase(&admin)).await.expect_ok();
+    let writes = count(&file);
+    drop(server);
+
+    // Every third write: a case takes three starts.
+    let cases = (1..=writes).step_by(3).flat_map(|ordinal| [("before", ordinal), ("after", ordinal)]);
+    let base_path = base.path().to_owned();
+    let kills: Vec<bool> = futures::stream::iter(cases)
+        .map(|(when, ordinal)| {
+            let base = base_path.clone();
+            let request = body();
+            tokio::spawn(async move {
+                let folder = copied(&base);
+                let mut server = counted(folder.path(), format!("kill:{when}:{ordinal}"));
+                let admin = server.admin().expect("it starts");
+                begin(folder.path());
+                let asked = admin.request(reqwest::Method::POST, "/erasure").json(&request);
+                let answer = admin.try_send(asked).await;
+                let killed = server.ends_within(if answer.is_none() { END } else { LATE }).await;
+                drop(server);
+                let server = Doomed::start(folder.path(), Vec::new());
+                let admin = server.admin().unwrap_or_else(|| panic!("no start after the kill: {}", log(folder.path())));
+                let left = admin.sql("SELECT count(*) AS n FROM t").await.n();
+                assert!((1..=2).contains(&(left - 1)), "{when} {ordinal}: {left} rows");
+                let certificate = admin.post("/erasure", request).await.expect_ok();
+                assert_eq!(certificate["scan"]["clean"], true, "{when} {ordinal}: {certificate}");
+                admin.sql("SELECT count(*) AS n FROM __raw__t WHERE id = 'CAND-000002'").await.expect_cell("n", 0);
+                admin.sql("SELECT count(*) AS n FROM t").await.expect_cell("n", 2);
+                killed
+            })
+        })
+        .buffer_unordered(AT_ONCE)
+        .map(|outcome| outcome.expect("the case runs"))
+        .collect()
+        .await;
+    assert!(kills.iter().filter(|killed| **killed).count() * 3 > kills.len(), "{kills:?}");
 }
 
 /// Kills that come whenever they come, under writers: what was acknowledged is there once, and counts agree.

@@ -10,10 +10,13 @@ mod lake; // the harness: a server, its folder, its keys
 
 mod access;
 mod cli;
+mod compaction;
 mod crash;
+mod erasure;
 mod hostile;
 mod indexes;
 mod ingest;
+mod jobs;
 mod journal;
 mod kinds;
 mod openapi;

@@ -4,13 +4,16 @@
 //! itself. Then every byte of every bucket and of the folders beside them is read, and searched for what only the erased rows said.
 //!
 //! **Invariants**: a certificate is written when all that is done, and names subjects by keyed hashes only. A table that does not bear
-//! a certificate's mark is a copy from before: the erasure is done again before such a one is served.
+//! a certificate's number is a copy from before: the erasure is done again before such a one is served.
 
 mod certificate;
 mod participants;
 mod scan;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+};
 
 use lakehouse_access::{Action, Caller};
 use lakehouse_journal::{Draft, EventKind, Stamp};
@@ -106,27 +109,33 @@ impl Engine {
         let set = Arc::new(Tombstones::new(None, keys.iter().cloned()));
         let record = Arc::clone(self.catalog.snapshot().dataset(&dataset)?);
         let Subjects { rows, values } = self.tables.subjects(&dataset, &column, Arc::clone(&set), MIN_NEEDLE_BYTES).await?;
-        let needles = Needles::new(values.into_iter().chain(
-            // A key that is a word of its own is looked for, whether or not a row had it.
-            keys.iter().filter(|key| key.len() >= MIN_NEEDLE_BYTES && key.parse::<i128>().is_err()).map(|key| key.to_string()),
-        ))?;
-        let id = CertificateId::fresh();
+        // A key that is a word of its own is looked for, whether or not a row had it.
+        let words = keys.iter().filter(|key| key.len() >= MIN_NEEDLE_BYTES && key.parse::<i128>().is_err());
+        let texts: HashSet<String> = values.into_iter().chain(words.map(|key| key.to_string())).collect();
+        let needles = Needles::new(texts.into_iter(), &self.names_of(&dataset)?)?;
+        let number = self.tables.erasures(&dataset).await? + 1;
         let order = Order {
-            id: id.clone(),
+            number,
             by: by.clone(),
             dataset: dataset.clone(),
             column: column.clone(),
             keys: set,
             progress: Arc::clone(&progress),
         };
-        let mut certificate = Certificate::begin(id, &record, column, subjects, by, begun, rows);
+        let mut certificate = Certificate::begin(CertificateId::fresh(), &record, number, column, subjects, by, begun, rows);
         for participant in participants::all() {
             participant.forget(self, &order, &mut certificate).await?;
         }
-        certificate.scan = scan::scan(self, &needles, progress.as_ref()).await?;
+        certificate.scan = scan::scan(self, needles, progress.as_ref()).await?;
         certificate.ended_at = self.clock.now();
         self.seal(by, &certificate).await?;
         Ok(certificate)
+    }
+
+    /// Names that stand beside the rows of a dataset and stay: its own, its columns'.
+    fn names_of(&self, dataset: &DatasetName) -> Result<Vec<String>, EngineError> {
+        let columns = self.tables.state(dataset)?.columns().into_iter();
+        Ok(columns.flat_map(|column| [column.name, column.data_type]).chain([dataset.to_string()]).collect())
     }
 
     /// Keeps a certificate: in the metadata with its journal event, and beside the tables of every bucket that lasts.
@@ -148,7 +157,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Does erasures again of which a table does not bear the mark: it is an older copy. Called before anything is served.
+    /// Does erasures again of which a table does not bear the number: it is an older copy. Called before anything is served.
     ///
     /// # Errors
     /// When an erasure cannot be done again: such a copy is not served.
@@ -158,14 +167,22 @@ impl Engine {
         let ids: HashSet<CertificateId> = known.iter().map(|certificate| certificate.id.clone()).collect();
         // A copy in a bucket outlives metadata that is older than it.
         known.extend(Certificate::read_copies(&self.buckets).await?.into_iter().filter(|copy| !ids.contains(&copy.id)));
+        // In their order, so that a table's number tells all that it has been through.
+        known.sort_by_key(|certificate| certificate.number);
+        let mut been_through = HashMap::new();
         for certificate in known {
             let Some(state) = self.tables.dataset(&certificate.dataset) else { continue };
-            if state.id != certificate.dataset_id.as_str()
-                || self.tables.has_mark(&certificate.dataset, certificate.id.as_str()).await?
-            {
+            if state.id != certificate.dataset_id.as_str() {
                 continue;
             }
             drop(state);
+            let last = match been_through.entry(certificate.dataset.clone()) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => *unknown.insert(self.tables.erasures(&certificate.dataset).await?),
+            };
+            if last >= certificate.number {
+                continue;
+            }
             tracing::warn!(dataset = %certificate.dataset, certificate = %certificate.id, "an erasure is done again on an older copy");
             self.repeat(&certificate).await?;
         }
@@ -184,7 +201,7 @@ impl Engine {
         let is_theirs = move |key: &str| wanted.contains(&journal.pseudonym(key));
         let keys = self.tables.keys_of(&certificate.dataset, &certificate.column, is_theirs).await?;
         let order = Order {
-            id: certificate.id.clone(),
+            number: certificate.number,
             by: by.clone(),
             dataset: certificate.dataset.clone(),
             column: certificate.column.clone(),

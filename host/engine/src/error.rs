@@ -12,7 +12,9 @@ use lakehouse_query::QueryError;
 use lakehouse_storage::StorageError;
 use lakehouse_tables::TableError;
 use lakehouse_truth::TruthError;
-use lakehouse_types::{BucketName, CertificateId, Code, DatasetName, ErrorKind, Fault, IndexName, Members, PluginName, ProfileId, RuleName, ViewName};
+use lakehouse_types::{
+    BucketName, CertificateId, Code, DatasetName, ErrorKind, Fault, IndexName, Members, PluginName, ProfileId, RuleName, ViewName,
+};
 use lakehouse_vector::VectorError;
 use serde_json::json;
 

@@ -24,8 +24,7 @@ impl Engine {
     where
         F: Future<Output = Result<Value, JobFailure>> + Send + 'static,
     {
-        let start =
-            StartJob { kind, subject, owner: caller.principal.name.clone(), request_id: caller.request_id.clone() };
+        let start = StartJob { kind, subject, owner: caller.principal.name.clone(), request_id: caller.request_id.clone() };
         Ok(self.jobs.start(start, work).await?)
     }
 

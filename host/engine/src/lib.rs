@@ -46,7 +46,8 @@ pub use query::RowCount;
 pub use tombstones::{Bury, Restore};
 pub use truth::{TruthRule, TruthRules};
 pub use vectors::{
-    ActivatedIndex, ActivatedRule, Activation, Hits, PurgedIndex, RefreshIndex, RefreshReport, SearchIndex, Seek, ShownIndex, StaleDataset,
+    ActivatedIndex, ActivatedRule, Activation, Hits, PurgedIndex, RefreshIndex, RefreshReport, SearchIndex, Seek, ShownIndex,
+    StaleDataset,
 };
 pub use views::View;
 
@@ -55,8 +56,8 @@ pub use lakehouse_catalog::{
     ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile, ProfileInput, Redaction,
     RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
 };
-pub use lakehouse_jobs::{Advance, Job, JobFailure, JobState, Watch};
 pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError};
+pub use lakehouse_jobs::{Advance, Job, JobFailure, JobState, Watch};
 pub use lakehouse_journal::{Event, EventKind, Filter as EventFilter, Outcome as EventOutcome, Page as EventPage};
 pub use lakehouse_plugins::{
     ChatRequest, Check as PluginCheck, Compiler, DryRun, DryRunInput, DryRunReport, EmbedRequest, FolderFailure, Header,
@@ -65,6 +66,8 @@ pub use lakehouse_plugins::{
 };
 pub use lakehouse_query::{QueryError, QueryRequest, format};
 pub use lakehouse_settings::Settings;
-pub use lakehouse_tables::{Burial, BurialFailure, Column, CommitReport, CompactionReport, DatasetState, Shape, FailureReason, Restoration, WriteMode};
+pub use lakehouse_tables::{
+    Burial, BurialFailure, Column, CommitReport, CompactionReport, DatasetState, FailureReason, Restoration, Shape, WriteMode,
+};
 pub use lakehouse_truth::Evaluation;
 pub use lakehouse_vector::{Counts as RefreshCounts, Found, Method};

@@ -24,8 +24,8 @@ use lakehouse_vector::{Indexes, VectorError, folder_of_index};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(crate) use self::purge::Before;
 use self::live::LiveRows;
+pub(crate) use self::purge::Before;
 pub use self::{
     activate::{ActivatedIndex, ActivatedRule, Activation},
     purge::PurgedIndex,

@@ -35,7 +35,9 @@ impl FromRequestParts<App> for Later {
 
 fn is_wished(headers: &HeaderMap) -> bool {
     let lists = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|wish| wish.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(RESPOND_ASYNC))
+    lists
+        .flat_map(|list| list.split(','))
+        .any(|wish| wish.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(RESPOND_ASYNC))
 }
 
 /// A job.

@@ -9,8 +9,8 @@ use std::{
 use lakehouse_types::BucketName;
 
 use crate::{
-    AuthSettings, BucketSettings, CompactionSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings, ServerSettings, SettingsError,
-    StorageSettings, TruthSettings, VectorSettings,
+    AuthSettings, BucketSettings, CompactionSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings, ServerSettings,
+    SettingsError, StorageSettings, TruthSettings, VectorSettings,
     error::Problem,
     section::{self, Problems, Section},
 };

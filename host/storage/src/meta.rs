@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use slatedb::{
     CloseReason, Db, IsolationLevel, Settings,
     config::{
@@ -22,7 +23,6 @@ use slatedb::{
         GarbageCollectorOptions,
     },
 };
-use arc_swap::ArcSwap;
 use tokio::{runtime::Handle, sync::RwLock};
 
 use crate::{

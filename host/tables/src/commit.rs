@@ -16,8 +16,8 @@ use serde_json::json;
 
 use crate::folder::{delete_all, drop_key};
 use crate::log::{Commit, CommitFailure, Operation, metadata, protocol};
-use crate::retire::Retiring;
 use crate::records::{Counters, Intent, Outcome, Pending, Stage};
+use crate::retire::Retiring;
 use crate::schema::{friendly, is_key_type, widen};
 use crate::table::{Queue, Table};
 use crate::tables::check_key_column;
@@ -100,7 +100,16 @@ impl Work {
 
     fn for_log<'a>(&'a self, snapshot: Option<&'a EagerSnapshot>, actions: Vec<Action>) -> Commit<'a> {
         let epoch = self.tables.meta.epoch();
-        Commit { snapshot, actions, write: &self.id, epoch, operation: Operation::Write(self.mode), mark: None, by: &self.by, rows: self.rows }
+        Commit {
+            snapshot,
+            actions,
+            write: &self.id,
+            epoch,
+            operation: Operation::Write(self.mode),
+            erasure: None,
+            by: &self.by,
+            rows: self.rows,
+        }
     }
 
     /// After a failed commit: what the log holds. An error leaves the write to the next holder of the queue.

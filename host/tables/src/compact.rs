@@ -37,15 +37,15 @@ pub enum Scope {
     /// Merges small files, and drops every row that a tombstone hides.
     Whole,
     /// Drops the rows of these keys alone, and writes only the files anew that have them. They need not be tombstoned. The commit is
-    /// made even if there are none, and bears the mark for ever: a copy of the table without it is from before.
-    Erase { column: ColumnName, keys: Arc<Tombstones>, mark: String },
+    /// made even if there are none, and the table bears the erasure's number from then on: a copy with a lower one is from before.
+    Erase { column: ColumnName, keys: Arc<Tombstones>, number: u64 },
 }
 
 impl Scope {
-    fn mark(&self) -> Option<&str> {
+    fn erasure(&self) -> Option<u64> {
         match self {
             Self::Whole => None,
-            Self::Erase { mark, .. } => Some(mark),
+            Self::Erase { number, .. } => Some(*number),
         }
     }
 }
@@ -187,7 +187,7 @@ impl Tables {
         let pinned = table.state().ok_or_else(|| table.refusal())?;
         let choice = self.choose(&pinned, &order.scope).await?;
         let write = fresh_id();
-        let written = if choice.files.is_empty() && order.scope.mark().is_none() {
+        let written = if choice.files.is_empty() && order.scope.erasure().is_none() {
             Rewritten::default()
         } else {
             self.put_intent(table, &write, &order.by, Stage::Writing).await?;
@@ -303,7 +303,7 @@ impl Tables {
         order: &Order,
     ) -> Result<CompactionReport, TableError> {
         let pending = self.pending(table, present, &choice, &written, order);
-        if choice.files.is_empty() && order.scope.mark().is_none() {
+        if choice.files.is_empty() && order.scope.erasure().is_none() {
             if pending.purge {
                 self.publish_compaction(table, write, &pending, &order.by, None).await?;
             }
@@ -326,7 +326,7 @@ impl Tables {
             write,
             epoch: self.meta.epoch(),
             operation: Operation::Compact { drops_rows: pending.report.rows_dropped_by_tombstones > 0 },
-            mark: order.scope.mark(),
+            erasure: order.scope.erasure(),
             by: &order.by,
             rows: pending.report.final_rows,
         };
@@ -372,19 +372,12 @@ impl Tables {
         })
     }
 
-    fn pending(
-        &self,
-        table: &Table,
-        present: &DatasetState,
-        choice: &Choice,
-        written: &Rewritten,
-        order: &Order,
-    ) -> Pending {
+    fn pending(&self, table: &Table, present: &DatasetState, choice: &Choice, written: &Rewritten, order: &Order) -> Pending {
         let chosen_bytes: u64 = choice.files.iter().map(|file| file.meta.size).sum();
         let written_bytes: u64 = written.adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
         let (cleared, applied) = cleared(table, &present.tombstones, choice.without.as_ref().map(|(_, keys)| keys.as_ref()));
         let (files_before, rewritten) = (present.files.len() as u64, choice.files.len() as u64);
-        let is_changed = rewritten > 0 || order.scope.mark().is_some();
+        let is_changed = rewritten > 0 || order.scope.erasure().is_some();
         let report = CompactionReport {
             dataset: table.name.clone(),
             version: present.version + u64::from(is_changed),
@@ -400,12 +393,12 @@ impl Tables {
         };
         Pending {
             base: present.version,
-            purge: written.dropped > 0 || applied > 0 || order.scope.mark().is_some(),
+            purge: written.dropped > 0 || applied > 0 || order.scope.erasure().is_some(),
             report,
             cleared,
             dropped_hidden: written.dropped_hidden,
             retired: choice.files.iter().map(|file| file.name().to_owned()).collect(),
-            is_erasure: order.scope.mark().is_some(),
+            is_erasure: order.scope.erasure().is_some(),
         }
     }
 
@@ -413,7 +406,9 @@ impl Tables {
         let drops_rows = written.dropped > 0;
         let names: HashSet<&str> = choice.files.iter().map(DataFile::name).collect();
         let mut actions = present.removes(drops_rows, |name| names.contains(name))?;
-        actions.extend(written.adds.into_iter().map(|add| Action::Add(deltalake_core::kernel::Add { data_change: drops_rows, ..add })));
+        actions.extend(
+            written.adds.into_iter().map(|add| Action::Add(deltalake_core::kernel::Add { data_change: drops_rows, ..add })),
+        );
         Ok(actions)
     }
 
@@ -474,9 +469,7 @@ impl Tables {
             false => Arc::new(before.tombstones.without(&gone)),
         };
         let state = match snapshot {
-            Some(snapshot) => {
-                DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, hidden)?
-            }
+            Some(snapshot) => DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, hidden)?,
             None => before.with_tombstones(tombstones, hidden),
         };
         table.set_state(Some(Arc::new(state)));
@@ -550,7 +543,6 @@ fn cleared(table: &Table, tombstones: &Tombstones, without: Option<&Tombstones>)
     }
 }
 
-
 #[cfg(test)]
 impl Tables {
     /// Does what a compaction does up to its publication, and no more, as after a kill.
@@ -571,7 +563,8 @@ impl Tables {
         if committed {
             let operation = Operation::Compact { drops_rows: true };
             let snapshot = Some(&state.snapshot);
-            let commit = Commit { snapshot, actions, write: &write, epoch: self.meta.epoch(), operation, mark: None, by, rows: 0 };
+            let commit =
+                Commit { snapshot, actions, write: &write, epoch: self.meta.epoch(), operation, erasure: None, by, rows: 0 };
             table.log.commit(commit).await.expect("the log takes the commit");
         }
     }

@@ -108,23 +108,19 @@ impl Tables {
         self.on_blocking(look).await
     }
 
-    /// Whether a dataset bears an erasure's mark, so that it is no copy from before.
+    /// The number of the last erasure that a dataset has been through; 0 for none. One with a lower number than it should have is a
+    /// copy from before.
     ///
     /// # Errors
     /// For an unknown dataset, or when its log cannot be read.
-    pub async fn has_mark(&self, name: &DatasetName, mark: &str) -> Result<bool, TableError> {
+    pub async fn erasures(&self, name: &DatasetName) -> Result<u64, TableError> {
         let (table, state) = self.existing(name)?;
-        table.log.has_mark(&state.snapshot, mark).await
+        table.log.erasures(&state.snapshot).await
     }
 }
 
 /// The rows of the keys, or the others; `None` for none of the keys'.
-fn rows_of(
-    batch: &RecordBatch,
-    column: &ColumnName,
-    keys: &Tombstones,
-    theirs: bool,
-) -> Result<Option<RecordBatch>, TableError> {
+fn rows_of(batch: &RecordBatch, column: &ColumnName, keys: &Tombstones, theirs: bool) -> Result<Option<RecordBatch>, TableError> {
     let Some(values) = batch.column_by_name(column.as_str()) else { return Ok(None) };
     let others = keys.keep_mask(values);
     if others.false_count() == 0 {

@@ -5,8 +5,8 @@
 //! [`Tables::open`] is the one before or the one after. No data value is in an error, a log line or a journal event.
 
 mod burial; // hiding rows by key, and showing them again
-mod compact; // small files into large ones, hidden rows gone for good
 mod commit; // intent → Delta commit → outcome, one at a time per table
+mod compact; // small files into large ones, hidden rows gone for good
 mod drop; // deleting a dataset
 mod encode; // batches → Parquet files in the bucket
 mod erase; // whose rows, and what they say

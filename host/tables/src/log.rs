@@ -8,13 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
-use deltalake_core::{DeltaTable, DeltaTableError};
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake_core::kernel::{Action, EagerSnapshot, Metadata, MetadataExt, Protocol, StructType, Transaction, new_metadata};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, get_actions};
 use deltalake_core::protocol::checkpoints::create_checkpoint;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use deltalake_core::{DeltaTable, DeltaTableError};
 use lakehouse_journal::Stamp;
 use lakehouse_types::DatasetName;
 use object_store_13::ObjectStore;
@@ -28,6 +28,8 @@ use crate::{TableError, WriteMode};
 
 /// The application transaction of every commit of ours.
 const APPLICATION: &str = "lakehouse";
+/// The application transaction that counts the erasures that a table has been through. Checkpoints keep it for ever.
+const ERASURES: &str = "lakehouse-erasures";
 /// The member of `commitInfo` that holds the write id.
 const WRITE_ID: &str = "lakehouseWrite";
 /// The member of `commitInfo` that holds the writer's epoch: that of the metadata store.
@@ -84,10 +86,10 @@ impl Log {
         Ok(None)
     }
 
-    /// Whether the version bears an erasure's mark.
-    pub(crate) async fn has_mark(&self, snapshot: &EagerSnapshot, mark: &str) -> Result<bool, TableError> {
-        let found = snapshot.transaction_version(self.store.as_ref(), mark_of(mark)).await;
-        Ok(found.map_err(|source| self.failed(source))?.is_some())
+    /// The number of the last erasure that the version has been through; 0 for none.
+    pub(crate) async fn erasures(&self, snapshot: &EagerSnapshot) -> Result<u64, TableError> {
+        let found = snapshot.transaction_version(self.store.as_ref(), ERASURES).await;
+        Ok(found.map_err(|source| self.failed(source))?.map_or(0, i64::cast_unsigned))
     }
 
     /// What became of a commit whose outcome is unclear: the snapshot that holds it, or `None`.
@@ -118,7 +120,7 @@ impl Log {
 
     /// Commits a write and answers the snapshot that holds it. Once the log has the commit, nothing makes this fail.
     pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<EagerSnapshot, CommitFailure> {
-        let Commit { snapshot, actions, write, epoch, operation, mark, by, rows } = commit;
+        let Commit { snapshot, actions, write, epoch, operation, erasure, by, rows } = commit;
         let before = match snapshot {
             Some(snapshot) => {
                 snapshot.transaction_version(self.store.as_ref(), APPLICATION).await.map_err(CommitFailure::Refused)?
@@ -139,7 +141,7 @@ impl Log {
             .with_cleanup_expired_logs(Some(false))
             .with_metadata(info.map(|(name, value)| (name.to_owned(), value)))
             .with_application_transactions(
-                [transaction].into_iter().chain(mark.map(|mark| Transaction::new(mark_of(mark), 1))).collect(),
+                [transaction].into_iter().chain(erasure.map(|number| Transaction::new(ERASURES, number.cast_signed()))).collect(),
             );
         let write_as = |mode| DeltaOperation::Write { mode, partition_by: None, predicate: None };
         let operation = match operation {
@@ -188,8 +190,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) write: &'a str,
     pub(crate) epoch: u64,
     pub(crate) operation: Operation,
-    /// An erasure's mark, which the table bears from then on.
-    pub(crate) mark: Option<&'a str>,
+    /// The number of an erasure, which the table bears from then on.
+    pub(crate) erasure: Option<u64>,
     pub(crate) by: &'a Stamp,
     pub(crate) rows: u64,
 }
@@ -213,11 +215,6 @@ impl CommitFailure {
             Self::Refused(source) | Self::Unclear(source) => TableError::Delta { dataset, source: Box::new(source) },
         }
     }
-}
-
-/// The application transaction that stands for an erasure's mark.
-fn mark_of(mark: &str) -> String {
-    format!("{APPLICATION}-erasure-{mark}")
 }
 
 /// The protocol that a table of this schema needs: the oldest, so that every engine reads it.

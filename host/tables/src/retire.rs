@@ -23,6 +23,8 @@ use crate::{TableError, Tables};
 
 /// How often files are looked for whose time has come.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long nothing is tried again after a failure.
+const AFTER_FAILURE: TimeDelta = TimeDelta::minutes(1);
 /// How often a purge that is waited for looks again.
 const WAIT_STEP: Duration = Duration::from_millis(20);
 const DELETES_AT_ONCE: usize = 16;
@@ -77,6 +79,16 @@ impl Waiting {
         let waiting = self.0.lock();
         let of_it = waiting.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
         of_it.map(|(key, retired)| (key.clone(), retired.clone())).collect()
+    }
+
+    /// Lets a dataset's files wait for longer.
+    fn postpone(&self, id: &str, until: DateTime<Utc>) {
+        let prefix = format!("{id}/");
+        let mut waiting = self.0.lock();
+        waiting
+            .iter_mut()
+            .filter(|(key, _)| key.starts_with(&prefix))
+            .for_each(|(_, retired)| retired.due = retired.due.max(until));
     }
 
     /// Ids of datasets with something whose time has come.
@@ -224,9 +236,11 @@ impl Tables {
     }
 
     async fn reap_due(&self) {
-        for id in self.retired.due(self.clock.now()) {
+        let now = self.clock.now();
+        for id in self.retired.due(now) {
             if let Err(error) = self.reap(&id, false).await {
                 tracing::warn!(id, error = &error as &dyn std::error::Error, "files of earlier versions stay for now");
+                self.retired.postpone(&id, now + AFTER_FAILURE);
             }
         }
     }

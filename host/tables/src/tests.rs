@@ -22,7 +22,9 @@ use tokio::runtime::Handle;
 use crate::folder::{DATASETS, delete_all};
 use crate::outcomes::{DAYS, forget_every};
 use crate::records::{Intent, Outcome, Pending, Stage};
-use crate::{Begin, CommitReport, FailureReason, Idempotency, TableError, TableOptions, TableWriter, Tables, WriteMode, WriteSpec};
+use crate::{
+    Begin, CommitReport, FailureReason, Idempotency, TableError, TableOptions, TableWriter, Tables, WriteMode, WriteSpec,
+};
 
 mod compaction;
 mod repeats;
@@ -53,9 +55,10 @@ impl Host {
         let clock: Arc<dyn Clock> = Arc::clone(&manual) as _;
         let journal = Journal::open(meta.clone(), Arc::clone(&clock)).await.unwrap();
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), Arc::clone(&clock)).await.unwrap());
-        let tables = Tables::open(buckets.clone(), meta.clone(), Arc::clone(&catalog), journal.clone(), clock, Handle::current(), OPTIONS)
-            .await
-            .unwrap();
+        let tables =
+            Tables::open(buckets.clone(), meta.clone(), Arc::clone(&catalog), journal.clone(), clock, Handle::current(), OPTIONS)
+                .await
+                .unwrap();
         Self { tables, clock: manual, catalog, journal, meta, buckets }
     }
 

@@ -57,7 +57,9 @@ async fn verify(console: Console, client: Client, kept: Option<String>) -> Resul
     let told = stats.get("head").and_then(Value::as_str).unwrap_or_default();
     let (total, end) = (stats.get("total_events_created").and_then(Value::as_u64).unwrap_or_default(), hex(&chain.end));
     if told.is_empty() {
-        return Err(Failure::Answer("this key sees its own events only: the chain needs one that reads the whole journal".into()));
+        return Err(Failure::Answer(
+            "this key sees its own events only: the chain needs one that reads the whole journal".into(),
+        ));
     }
     // Events that came in meanwhile are checked next time.
     if chain.seq > total || (chain.seq == total && told != end) {
@@ -100,7 +102,8 @@ impl Chain {
         if hex(&commitment) != text("/proof/commitment") {
             return Err(broken("its payload is not the one that was sealed"));
         }
-        self.end = Sha256::new().chain_update(previous).chain_update(seq.to_be_bytes()).chain_update(commitment).finalize().into();
+        self.end =
+            Sha256::new().chain_update(previous).chain_update(seq.to_be_bytes()).chain_update(commitment).finalize().into();
         if hex(&self.end) != text("/hash") {
             return Err(broken("its hash is not that of its payload"));
         }

@@ -18,7 +18,7 @@ use chapters::Stage;
 use narrator::Narrator;
 
 /// The chapters of a whole story; fewer told means that it broke off.
-const CHAPTERS: usize = 12;
+const CHAPTERS: usize = 13;
 
 pub(crate) async fn tell(console: Console, demo: Demo) -> Result<(), Failure> {
     let mut narrator = Narrator::new(console, CHAPTERS);
@@ -57,6 +57,7 @@ async fn story(narrator: &mut Narrator, demo: &Demo) -> Result<(), Failure> {
     chapters::swap(narrator, &stage, &subject).await?;
     chapters::hostile(narrator, &stage, &subject).await?;
     chapters::restart(narrator, &mut stage, &subject).await?;
+    chapters::erasure(narrator, &stage, &subject).await?;
     stage.close(demo.keep, narrator).await
 }
 

@@ -27,6 +27,8 @@ pub struct Certificate {
     pub dataset_id: DatasetId,
     pub bucket: BucketName,
     pub column: ColumnName,
+    /// Counts the erasures of the dataset. The table bears the number of the last that it has been through.
+    pub number: u64,
     /// Keyed hashes of the row keys, in no order. The key never leaves this lakehouse.
     pub subjects: Vec<String>,
     pub requested_by: Actor,
@@ -65,9 +67,11 @@ impl Record for Certificate {
 }
 
 impl Certificate {
+    #[expect(clippy::too_many_arguments, reason = "what is known at the start, once")]
     pub(super) fn begin(
         id: CertificateId,
         dataset: &DatasetRecord,
+        number: u64,
         column: ColumnName,
         subjects: Vec<String>,
         by: &Stamp,
@@ -79,6 +83,7 @@ impl Certificate {
             dataset: dataset.name.clone(),
             dataset_id: dataset.id.clone(),
             bucket: dataset.bucket.clone(),
+            number,
             column,
             subjects,
             requested_by: by.actor.clone(),

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use lakehouse_journal::Stamp;
 use lakehouse_tables::{Scope, Tombstones};
-use lakehouse_types::{CertificateId, ColumnName, DatasetName, Progress};
+use lakehouse_types::{ColumnName, DatasetName, Progress};
 
 use super::{Certificate, ErasedIndex};
 use crate::{Engine, EngineError, vectors::Before};
@@ -17,8 +17,8 @@ const INDEX_PATIENCE: Duration = Duration::from_mins(10);
 
 /// What is to be forgotten.
 pub(super) struct Order {
-    /// The mark that the table bears afterwards.
-    pub(super) id: CertificateId,
+    /// The number that the table bears afterwards.
+    pub(super) number: u64,
     pub(super) by: Stamp,
     pub(super) dataset: DatasetName,
     pub(super) column: ColumnName,
@@ -46,11 +46,7 @@ impl Participant for TablesAndIndexes {
     async fn forget(&self, engine: &Arc<Engine>, order: &Order, certificate: &mut Certificate) -> Result<(), EngineError> {
         let (by, dataset) = (&order.by, &order.dataset);
         let before = Before::of(engine.tables.state(dataset)?.as_ref());
-        let scope = Scope::Erase {
-            column: order.column.clone(),
-            keys: Arc::clone(&order.keys),
-            mark: order.id.as_str().to_owned(),
-        };
+        let scope = Scope::Erase { column: order.column.clone(), keys: Arc::clone(&order.keys), number: order.number };
         let report = engine.tables.compact(by, dataset, scope, Arc::clone(&order.progress)).await?;
         certificate.version = report.version;
         certificate.files_rewritten = report.files_rewritten;

@@ -1,12 +1,14 @@
 //! The search for what should be gone: every byte of every bucket, and of the folders beside them.
 //!
 //! Objects are searched as they are; Parquet files (data, checkpoints, rows of segments) are decoded, too, and what is packed with
-//! gzip or zstd is unpacked.
+//! gzip or zstd is unpacked. A text that stands in the code of a component as well, or in the dataset's own names, is a word that
+//! points at nobody, and is not searched for.
 //!
 //! **Invariant**: an object that could not be read through is reported as such, never counted as clean. What is searched for is in no
 //! report.
 
 use std::{
+    collections::HashSet,
     io::Read,
     path::{Path as FilePath, PathBuf},
 };
@@ -22,7 +24,7 @@ use lakehouse_storage::{
     Bucket,
     object_store::{Error as ObjectError, ObjectMeta, ObjectStore, ObjectStoreExt},
 };
-use lakehouse_types::Progress;
+use lakehouse_types::{BucketName, Progress};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,8 @@ use crate::{Engine, EngineError};
 const MAX_TRACES: usize = 1000;
 /// Objects up to this size are decoded; larger ones that would have to be are reported as not read through.
 const MAX_DECODED_BYTES: u64 = 2 << 30;
+/// The folder of components in the primary bucket.
+const COMPONENTS: &str = "_plugins";
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const PARQUET: &[u8] = b"PAR1";
@@ -44,6 +48,9 @@ pub struct ScanReport {
     pub bytes: u64,
     /// Texts that were searched for: those that stood in the erased rows and in no other row of the dataset.
     pub needles: u64,
+    /// Such texts that also stand in the code of components: they point at nobody, and were not searched for elsewhere.
+    #[serde(default)]
+    pub common_words: u64,
     /// Where one was found, or an object could not be read through. Empty is what everybody hopes for.
     pub traces: Vec<Trace>,
     /// Traces beyond those that are named.
@@ -53,7 +60,7 @@ pub struct ScanReport {
 /// An object with something in it that should be gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
-    /// A bucket, or a folder of this host: `spill`, `spool`, `component cache`.
+    /// A bucket, or a folder of this host: `spill`, `spool`.
     pub place: String,
     pub object: String,
     /// `found`, or `unreadable`: then it may hold something.
@@ -62,37 +69,51 @@ pub struct Trace {
 
 /// What is searched for.
 pub(super) struct Needles {
+    texts: Vec<String>,
     automaton: AhoCorasick,
-    count: u64,
+    /// The text that each pattern of the automaton stands for.
+    of: Vec<usize>,
     longest: usize,
 }
 
 impl std::fmt::Debug for Needles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Needles").field("count", &self.count).finish_non_exhaustive()
+        f.debug_struct("Needles").field("count", &self.texts.len()).finish_non_exhaustive()
     }
 }
 
 impl Needles {
-    /// Each text as it is, and as JSON writes it.
-    pub(super) fn new(texts: impl Iterator<Item = String>) -> Result<Self, EngineError> {
-        let (mut patterns, mut count) = (Vec::new(), 0);
-        for text in texts {
-            count += 1;
-            let quoted = serde_json::to_string(&text).unwrap_or_default();
-            let escaped = quoted.trim_matches('"');
-            if escaped != text {
-                patterns.push(escaped.to_owned());
+    /// Each text as it is, and as JSON writes it; without those that stand in one of the `names`, which stay.
+    pub(super) fn new(texts: impl Iterator<Item = String>, names: &[String]) -> Result<Self, EngineError> {
+        let texts: Vec<String> = texts.filter(|text| !names.iter().any(|name| name.contains(text))).collect();
+        let (mut patterns, mut of) = (Vec::new(), Vec::new());
+        for (place, text) in texts.iter().enumerate() {
+            let quoted = serde_json::to_string(text).unwrap_or_default();
+            let escaped = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned();
+            for pattern in [Some(text.clone()), Some(escaped).filter(|escaped| escaped != text)].into_iter().flatten() {
+                patterns.push(pattern);
+                of.push(place);
             }
-            patterns.push(text);
         }
         let longest = patterns.iter().map(String::len).max().unwrap_or(0);
         let automaton = AhoCorasick::new(patterns).map_err(|_| EngineError::Lost("too much was to be searched for"))?;
-        Ok(Self { automaton, count, longest })
+        Ok(Self { texts, automaton, of, longest })
     }
 
     fn are_in(&self, bytes: &[u8]) -> bool {
-        self.count > 0 && self.automaton.is_match(bytes)
+        !self.texts.is_empty() && self.automaton.is_match(bytes)
+    }
+
+    /// The texts that stand in there, by their places.
+    fn all_in(&self, bytes: &[u8], found: &mut HashSet<usize>) {
+        if !self.texts.is_empty() {
+            found.extend(self.automaton.find_overlapping_iter(bytes).map(|hit| self.of[hit.pattern().as_usize()]));
+        }
+    }
+
+    fn without(self, places: &HashSet<usize>) -> Result<Self, EngineError> {
+        let kept = self.texts.into_iter().enumerate().filter(|(place, _)| !places.contains(place)).map(|(_, text)| text);
+        Self::new(kept, &[])
     }
 }
 
@@ -136,23 +157,23 @@ enum Verdict {
 }
 
 /// Searches everything.
-pub(super) async fn scan(engine: &Engine, needles: &Needles, progress: &dyn Progress) -> Result<ScanReport, EngineError> {
-    let mut report = ScanReport { needles: needles.count, ..ScanReport::default() };
+pub(super) async fn scan(engine: &Engine, needles: Needles, progress: &dyn Progress) -> Result<ScanReport, EngineError> {
     progress.begin("objects", None);
+    let common = common_words(engine, &needles).await?;
+    let needles = &needles.without(&common)?;
+    let mut report =
+        ScanReport { needles: needles.texts.len() as u64, common_words: common.len() as u64, ..ScanReport::default() };
     for bucket in engine.buckets.iter() {
         let store = bucket.store();
         let objects: Vec<ObjectMeta> = store.list(None).try_collect().await.map_err(|error| bucket.error(error))?;
         for object in objects {
-            let verdict = search_object(bucket, &object, needles).await?;
+            // Of these all was read already, and what was found in them is searched for no more.
+            let verdict = if is_code(bucket, &object) { Verdict::Clean } else { search_object(bucket, &object, needles).await? };
             report.take(bucket.name().as_str(), object.location.as_ref(), object.size, &verdict);
             progress.advance(1);
         }
     }
-    let folders = [
-        ("spill", engine.settings.query.spill_path.clone()),
-        ("spool", engine.settings.ingest.spool_path.clone()),
-        ("component cache", engine.settings.plugins.cache_path.clone()),
-    ];
+    let folders = [("spill", engine.settings.query.spill_path.clone()), ("spool", engine.settings.ingest.spool_path.clone())];
     for (place, folder) in folders {
         for file in files_of(folder.clone()).await? {
             let (size, verdict) = search_file(&file, needles).await;
@@ -162,6 +183,33 @@ pub(super) async fn scan(engine: &Engine, needles: &Needles, progress: &dyn Prog
         }
     }
     Ok(report)
+}
+
+/// Whether it is a component: code that somebody pushed, named by its content.
+fn is_code(bucket: &Bucket, object: &ObjectMeta) -> bool {
+    *bucket.name() == BucketName::primary() && object.location.as_ref().starts_with(COMPONENTS)
+}
+
+/// The needles that stand in the code of components, as it was pushed and as it was compiled.
+async fn common_words(engine: &Engine, needles: &Needles) -> Result<HashSet<usize>, EngineError> {
+    let mut found = HashSet::new();
+    let bucket = engine.buckets.primary();
+    let store = bucket.store();
+    let objects: Vec<ObjectMeta> =
+        store.list(Some(&COMPONENTS.into())).try_collect().await.map_err(|error| bucket.error(error))?;
+    for object in objects {
+        match async { store.get(&object.location).await?.bytes().await }.await {
+            Ok(bytes) => needles.all_in(&bytes, &mut found),
+            Err(ObjectError::NotFound { .. }) => {}
+            Err(error) => return Err(bucket.error(error).into()),
+        }
+    }
+    for file in files_of(engine.settings.plugins.cache_path.clone()).await? {
+        if let Ok(bytes) = tokio::fs::read(&file).await {
+            needles.all_in(&bytes, &mut found);
+        }
+    }
+    Ok(found)
 }
 
 impl ScanReport {
@@ -354,7 +402,9 @@ mod tests {
 
     #[test]
     fn needles_are_found_across_pieces_and_as_json_writes_them() {
-        let needles = Needles::new(["needle-one".to_owned(), "with \"quotes\"".to_owned()].into_iter()).unwrap();
+        let texts = ["needle-one", "with \"quotes\"", "column"].map(str::to_owned);
+        let needles = Needles::new(texts.into_iter(), &["the_column".to_owned()]).unwrap();
+        assert_eq!(needles.texts.len(), 2, "what stands in a name is not searched for");
         let text = b"hay hay needle-one hay";
         for cut in 0..text.len() {
             let mut search = Search::new(&needles);
@@ -369,5 +419,9 @@ mod tests {
         let mut clean = Search::new(&needles);
         b"needle-on and needle-two".chunks(3).for_each(|piece| clean.feed(piece));
         assert!(!clean.found);
+        let mut common = std::collections::HashSet::new();
+        needles.all_in(b"code with needle-one in it", &mut common);
+        let left = needles.without(&common).unwrap();
+        assert!(!left.are_in(b"needle-one") && left.are_in(b"with \"quotes\""));
     }
 }

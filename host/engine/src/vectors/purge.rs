@@ -59,8 +59,14 @@ impl Engine {
         before: Before,
         patience: Duration,
     ) -> Result<Vec<PurgedIndex>, EngineError> {
-        let names: Vec<IndexName> =
-            self.catalog.snapshot().indexes.values().filter(|index| index.base == *dataset).map(|index| index.name.clone()).collect();
+        let names: Vec<IndexName> = self
+            .catalog
+            .snapshot()
+            .indexes
+            .values()
+            .filter(|index| index.base == *dataset)
+            .map(|index| index.name.clone())
+            .collect();
         let until = Instant::now() + patience;
         let mut purged = Vec::with_capacity(names.len());
         for name in names {
@@ -75,10 +81,13 @@ impl Engine {
 
     /// After files were only merged: the same rows are in other files, and an index that had seen all of them has still.
     pub(crate) async fn follow_merge(&self, by: &Stamp, before: Before, report: &CompactionReport) -> Result<(), EngineError> {
-        let Some(state) = self.tables.dataset(&report.dataset).filter(|state| state.version == report.version) else { return Ok(()) };
+        let Some(state) = self.tables.dataset(&report.dataset).filter(|state| state.version == report.version) else {
+            return Ok(());
+        };
         self.catalog
             .edit(by, |present, edit| {
-                let of_it = present.indexes.values().filter(|index| index.base == report.dataset && before.is_seen_by(&index.seen));
+                let of_it =
+                    present.indexes.values().filter(|index| index.base == report.dataset && before.is_seen_by(&index.seen));
                 for index in of_it {
                     let seen = Seen { version: state.version, files: state.file_marks(), ..index.seen.clone() };
                     edit.put_index(IndexRecord { seen, ..IndexRecord::clone(index) })?;
@@ -120,7 +129,10 @@ impl Engine {
             Err(error) => {
                 tracing::warn!(index = %index.name, %error, "an index is emptied: what it may keep cannot be told");
                 let litter = index.segments.iter().map(|segment| folder_of_segment(&index.id, &segment.id)).collect();
-                (Purged { litter, rows_removed: index.segments.iter().map(|segment| segment.rows).sum(), ..Purged::default() }, None)
+                (
+                    Purged { litter, rows_removed: index.segments.iter().map(|segment| segment.rows).sum(), ..Purged::default() },
+                    None,
+                )
             }
         };
         self.commit_purge(by, index, before, purged, state.as_deref()).await
@@ -152,7 +164,8 @@ impl Engine {
         let Purged { segments, written, mut litter, rows_removed } = purged;
         let is_emptied = state.is_none();
         // What a refresh embedded and did not end may be of rows that are gone.
-        litter.extend(index.pending.iter().flat_map(|pending| &pending.segments).map(|one| folder_of_segment(&index.id, &one.id)));
+        litter
+            .extend(index.pending.iter().flat_map(|pending| &pending.segments).map(|one| folder_of_segment(&index.id, &one.id)));
         let seen = match state {
             // It has no row that this state does not have as it was indexed.
             Some(state) => Seen {

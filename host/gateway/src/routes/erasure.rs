@@ -88,6 +88,8 @@ struct ScanBody {
     bytes: u64,
     /// Texts that were searched for: those that stood in the erased rows and in no other row of the dataset.
     needles: u64,
+    /// Such texts that also stand in the code of components: they point at nobody, and were not searched for elsewhere.
+    common_words: u64,
     traces: Vec<TraceBody>,
     /// Traces beyond those that are named.
     more_traces: u64,
@@ -139,6 +141,7 @@ impl From<Certificate> for CertificateBody {
                 objects: scan.objects,
                 bytes: scan.bytes,
                 needles: scan.needles,
+                common_words: scan.common_words,
                 traces: scan
                     .traces
                     .into_iter()
@@ -187,10 +190,6 @@ async fn list_certificates(State(app): State<App>, Who(caller): Who, Params(pagi
 /// Shows a certificate.
 #[utoipa::path(get, path = "/erasure/{id}", tag = "storage", params(("id" = String, Path, description = "The certificate.")),
     responses((status = 200, description = "The certificate.", body = CertificateBody)))]
-async fn show_certificate(
-    State(app): State<App>,
-    Who(caller): Who,
-    Named(id): Named<CertificateId>,
-) -> Outcome<CertificateBody> {
+async fn show_certificate(State(app): State<App>, Who(caller): Who, Named(id): Named<CertificateId>) -> Outcome<CertificateBody> {
     Ok(Answer::ok(app.engine.certificate(&caller, &id).await?.into()))
 }

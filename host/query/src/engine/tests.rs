@@ -58,9 +58,17 @@ impl Host {
         let journal = Journal::open(meta.clone(), Arc::clone(&clock)).await.unwrap();
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), Arc::clone(&clock)).await.unwrap());
         let io = Handle::current();
-        let tables = Tables::open(buckets.clone(), meta.clone(), Arc::clone(&catalog), journal.clone(), Arc::clone(&clock), io, lakehouse_tables::TableOptions::default())
-            .await
-            .unwrap();
+        let tables = Tables::open(
+            buckets.clone(),
+            meta.clone(),
+            Arc::clone(&catalog),
+            journal.clone(),
+            Arc::clone(&clock),
+            io,
+            lakehouse_tables::TableOptions::default(),
+        )
+        .await
+        .unwrap();
         let cpu = cpu().handle().clone();
         let cache = folder.path().join("cache");
         let registry =

@@ -58,7 +58,10 @@ impl Meta {
         generation::switch(&shared.bucket, next).await?;
         shared.store.store(Arc::new(new));
         if let Err(error) = self.retire(old).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "an old generation of the metadata stays until the next start");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "an old generation of the metadata stays until the next start"
+            );
             return Err(error);
         }
         Ok(Renewal { generation: next, records, bytes })
@@ -72,7 +75,10 @@ impl Meta {
         }
         // It is durable elsewhere: what closing cannot write is not missed.
         if let Err(error) = old.db.close().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "an old generation of the metadata did not close as it should");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "an old generation of the metadata did not close as it should"
+            );
         }
         drop(old);
         generation::sweep(&self.shared.bucket, self.store().generation).await

@@ -2,6 +2,7 @@
 //!
 //! **Invariant**: a chapter begins, checks and ends by itself; it knows the server by HTTP alone.
 
+mod erasure;
 mod free_text;
 mod hostile;
 mod ingest;
@@ -13,6 +14,7 @@ mod tombstones;
 mod truth;
 mod view;
 
+pub(super) use erasure::erasure;
 pub(super) use free_text::free_text;
 pub(super) use hostile::hostile;
 pub(super) use ingest::{candidates, your_rows};
