@@ -10,6 +10,8 @@ CARGO := cargo
 BUILD := $(CARGO_TARGET_DIR)/release
 COMPONENTS := $(CARGO_TARGET_DIR)/components
 DISTRIBUTION := $(CARGO_TARGET_DIR)/distribution
+# What benches compare with, from PyPI.
+PEERS := $(CARGO_TARGET_DIR)/peers
 COMPONENT_CRATES := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 # What a server installs at its first start; the others serve demos and trials.
 SHIPPED := $(filter-out evil redact-mask-v2,$(COMPONENT_CRATES))
@@ -56,7 +58,13 @@ bench-search: build ## measure what search promises, beside bare FAISS
 	$(CARGO) build --locked --release -p lakehouse-bench
 	@$(BUILD)/bench-search
 
+bench-storage: build ## measure what storage promises, beside bare fsync and DuckDB (fetched from PyPI)
+	$(CARGO) build --locked --release -p lakehouse-bench
+	@[[ -x $(PEERS)/bin/python ]] || python3 -m venv $(PEERS)
+	@$(PEERS)/bin/python -c 'import duckdb' 2>/dev/null || $(PEERS)/bin/pip install --quiet duckdb
+	@LAKEHOUSE_BENCH_PYTHON=$(PEERS)/bin/python $(BUILD)/bench-storage
+
 doc: setup ## the API documentation of our crates
 	$(CARGO) doc --locked --no-deps --workspace
 
-.PHONY: help setup components build demo serve test lint bench-core bench-search doc
+.PHONY: help setup components build demo serve test lint bench-core bench-search bench-storage doc

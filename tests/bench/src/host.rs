@@ -109,11 +109,44 @@ impl Host {
 
     /// Resident memory of the server, MiB.
     pub(crate) fn resident_mib(&self) -> Result<f64, Failure> {
+        self.memory_mib("VmRSS:")
+    }
+
+    /// The most resident memory that the server ever had, MiB.
+    pub(crate) fn peak_mib(&self) -> Result<f64, Failure> {
+        self.memory_mib("VmHWM:")
+    }
+
+    fn memory_mib(&self, name: &str) -> Result<f64, Failure> {
         let pid = self.child.as_ref().ok_or("no server runs")?.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
-        let kib: f64 = line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse()?;
+        let line = status.lines().find(|line| line.starts_with(name)).ok_or("no such figure")?;
+        let kib: f64 = line.split_whitespace().nth(1).ok_or("no such figure")?.parse()?;
         Ok(kib / 1_024.0)
+    }
+
+    /// A file in place of a dataset's rows, as the command sends it.
+    pub(crate) fn ingest_file(&self, dataset: &str, file: &Path) -> Result<(), Failure> {
+        let sent = Command::new(&self.binary)
+            .args(["ingest", "--url", &self.base, "--key", KEY, "--mode", "replace", "--dataset", dataset])
+            .arg(file)
+            .stdout(Stdio::null())
+            .status()?;
+        if sent.success() { Ok(()) } else { Err(format!("{} was not ingested", file.display()).into()) }
+    }
+
+    /// Appends rows.
+    pub(crate) async fn append(&self, dataset: &str, csv: String) -> Result<Value, Failure> {
+        let path = format!("/ingest/file?dataset={dataset}&format=csv");
+        let answer = self.request(Method::POST, &path).body(csv).send().await?;
+        checked(answer).await
+    }
+
+    /// Asks in SQL and answers how long it took.
+    pub(crate) async fn timed(&self, sql: &str) -> Result<Duration, Failure> {
+        let begun = Instant::now();
+        self.send(Method::POST, "/query/sql", &serde_json::json!({ "sql": sql })).await?;
+        Ok(begun.elapsed())
     }
 }
 

@@ -11,6 +11,7 @@ mod plugins;
 mod query;
 mod search;
 mod server;
+mod storage;
 mod swap;
 mod text;
 
@@ -61,6 +62,9 @@ fn measure(bars: &mut Bars, wanted: impl Fn(&str) -> bool) -> Result<(), Failure
     }
     if wanted("server") {
         io.block_on(server::run(bars))?;
+    }
+    if wanted("storage") {
+        io.block_on(storage::run(bars))?;
     }
     if wanted("search") {
         io.block_on(search::run(bars))?;

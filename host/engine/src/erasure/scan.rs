@@ -11,6 +11,7 @@ use std::{
     collections::HashSet,
     io::Read,
     path::{Path as FilePath, PathBuf},
+    time::Instant,
 };
 
 use aho_corasick::AhoCorasick;
@@ -55,6 +56,8 @@ pub struct ScanReport {
     pub traces: Vec<Trace>,
     /// Traces beyond those that are named.
     pub more_traces: u64,
+    #[serde(default)]
+    pub duration_ms: u64,
 }
 
 /// An object with something in it that should be gone.
@@ -158,6 +161,7 @@ enum Verdict {
 
 /// Searches everything.
 pub(super) async fn scan(engine: &Engine, needles: Needles, progress: &dyn Progress) -> Result<ScanReport, EngineError> {
+    let begun = Instant::now();
     progress.begin("objects", None);
     let common = common_words(engine, &needles).await?;
     let needles = &needles.without(&common)?;
@@ -182,6 +186,7 @@ pub(super) async fn scan(engine: &Engine, needles: Needles, progress: &dyn Progr
             progress.advance(1);
         }
     }
+    report.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)
 }
 

@@ -93,6 +93,7 @@ struct ScanBody {
     traces: Vec<TraceBody>,
     /// Traces beyond those that are named.
     more_traces: u64,
+    duration_ms: u64,
 }
 
 /// An object with something in it that should be gone: of another dataset, perhaps.
@@ -148,6 +149,7 @@ impl From<Certificate> for CertificateBody {
                     .map(|trace| TraceBody { place: trace.place, object: trace.object, what: trace.what })
                     .collect(),
                 more_traces: scan.more_traces,
+                duration_ms: scan.duration_ms,
             },
         }
     }
