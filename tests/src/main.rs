@@ -24,6 +24,7 @@ mod plugins;
 mod probes;
 mod profiles;
 mod search;
+mod sparse;
 mod sql;
 mod swap;
 mod tombstones;

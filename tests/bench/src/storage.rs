@@ -99,8 +99,10 @@ async fn large_file(bars: &mut Bars) -> Result<(), Failure> {
         theirs.push(String::from_utf8_lossy(&told.stdout).trim().parse::<f64>()?);
     }
     let (ours, theirs) = (median(ours), median(theirs));
-    let beside =
-        format!("{LARGE_ROWS} rows, {} MB of CSV: {ours:.1} s durable over HTTP, DuckDB to Parquet {theirs:.1} s", bytes / 1_000_000);
+    let beside = format!(
+        "{LARGE_ROWS} rows, {} MB of CSV: {ours:.1} s durable over HTTP, DuckDB to Parquet {theirs:.1} s",
+        bytes / 1_000_000
+    );
     bars.at_least("storage.csv.ratio_duckdb", theirs / ours, 0.5, &beside);
     bars.at_most("storage.csv.peak_mib", host.peak_mib()?, 1024.0, "the server's most resident memory meanwhile");
     Ok(())
@@ -184,7 +186,9 @@ async fn erasure(bars: &mut Bars) -> Result<(), Failure> {
         }
     }
     let (compaction, erasure) = (median(compactions), median(erasures));
-    let beside = format!("{SUBJECTS} of {ROWS}: {erasure:.0} ms without the byte scan, a plain compaction {compaction:.0} ms; median of 5");
+    let beside = format!(
+        "{SUBJECTS} of {ROWS}: {erasure:.0} ms without the byte scan, a plain compaction {compaction:.0} ms; median of 5"
+    );
     bars.at_most("storage.erasure.ratio_compaction", erasure / compaction, 1.5, &beside);
     Ok(())
 }
@@ -257,7 +261,8 @@ async fn start(bars: &mut Bars) -> Result<(), Failure> {
         host.launch().await?;
         host.send(Method::GET, "/journal/stats", &Value::Null).await?
     };
-    let beside = format!("{DATASETS} datasets, {} events, after kill -9, until /ready; median of 5", events["total_events_created"]);
+    let beside =
+        format!("{DATASETS} datasets, {} events, after kill -9, until /ready; median of 5", events["total_events_created"]);
     bars.at_most("storage.start.seconds", median(starts), 1.0, &beside);
     Ok(())
 }
