@@ -58,7 +58,7 @@ async fn an_index_holds_no_text_of_dropped_rows_and_finds_the_others() {
     let report = lake.post("/query/compact", json!({ "dataset": "people" })).await.expect_ok();
     assert_eq!(report["rows_dropped_by_tombstones"], 2, "{report}");
     assert_eq!(report["indexes"][0]["rows_removed"], 2, "{report}");
-    assert!(!lake.holds(b"quartermaster"), "the text of a segment is gone");
+    assert!(lake.forgets(b"quartermaster").await, "no version, log or segment has the text");
     let found = lake.hybrid(json!({ "index": "people_notes", "query": note(9), "k": 60 })).await;
     assert_eq!(found.keys().len(), 59);
     assert_eq!(found.keys()[0], "K-9");

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -21,6 +22,17 @@ impl Lake {
             let Ok(bytes) = fs::read(file) else { return false };
             contains(&bytes, what) || unpacked(&bytes).iter().any(|bytes| contains(bytes, what))
         })
+    }
+
+    /// Whether it is gone, once what reads the files has ended.
+    pub(crate) async fn forgets(&self, what: &[u8]) -> bool {
+        for _ in 0..200 {
+            if !self.holds(what) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
     }
 
     async fn erase(&self, dataset: &str, column: &str, keys: &[&str]) -> Value {
@@ -118,14 +130,14 @@ async fn no_byte_of_an_erased_subject_is_left_anywhere() {
 async fn the_scan_finds_what_is_planted() {
     let lake = lake_of(10).await;
     let plant = |place: &str, bytes: &[u8]| {
-        let path = lake.data().join(place);
+        let path = lake.data().join("data").join(place);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     };
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     packed.write_all(b"some leftover on Ottoline Vandersnoot").unwrap();
     lake.ingest("people", csv([(77, "a remark on Ottoline Vandersnoot".to_owned())])).await.expect_ok();
-    let folder = fs::read_dir(lake.data().join("datasets")).unwrap().next().unwrap().unwrap().path();
+    let folder = fs::read_dir(lake.data().join("data/datasets")).unwrap().next().unwrap().unwrap().path();
     let data = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let parquet: Vec<PathBuf> = data.filter(|path| path.extension().is_some_and(|end| end == "parquet")).collect();
     let with_it = parquet.iter().max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap()).unwrap();
@@ -148,7 +160,7 @@ async fn an_older_copy_of_a_bucket_does_not_bring_anybody_back() {
     let body = csv([(1, "stays here".to_owned()), (2, "the unforgettable Hepzibah".to_owned())]);
     lake.send(request.header("X-Lakehouse-Bucket", "archive").body(body)).await.expect_status(201);
     lake.stop_and_restart().await;
-    let archive = lake.folder().join("archive");
+    let archive = lake.data().join("archive");
     let older = tempfile::TempDir::new().unwrap();
     copy(&archive, older.path());
 
