@@ -94,18 +94,27 @@ pub struct Draft {
     pub subject: String,
     pub details: serde_json::Value,
     pub(crate) outcome: Outcome,
+    /// Whose change it is, where one commit carries those of several.
+    pub(crate) by: Option<Stamp>,
 }
 
 impl Draft {
     /// `subject` names what was changed: a dataset, a view, a plugin version, a key id.
     pub fn new(kind: EventKind, subject: impl Into<String>) -> Self {
         let outcome = if kind == EventKind::Denied { Outcome::Denied } else { Outcome::Done };
-        Self { kind, dataset: None, subject: subject.into(), details: serde_json::Value::Null, outcome }
+        Self { kind, dataset: None, subject: subject.into(), details: serde_json::Value::Null, outcome, by: None }
     }
 
     #[must_use]
     pub(crate) fn refused(mut self) -> Self {
         self.outcome = Outcome::Refused;
+        self
+    }
+
+    /// Another's than that of the commit that it goes with.
+    #[must_use]
+    pub fn by(mut self, stamp: Stamp) -> Self {
+        self.by = Some(stamp);
         self
     }
 
@@ -162,7 +171,7 @@ pub struct Proof {
 
 impl Event {
     pub(crate) fn new(seq: u64, by: &Stamp, draft: Draft) -> Self {
-        let Draft { kind, dataset, subject, details, outcome } = draft;
+        let Draft { kind, dataset, subject, details, outcome, by: _ } = draft;
         Self {
             seq,
             kind,

@@ -107,7 +107,8 @@ impl Journal {
     /// # Errors
     /// [`JournalError::is_conflict`] when another change came first: nothing was written, begin again.
     pub async fn commit(&self, transaction: Transaction, by: &Stamp, drafts: Vec<Draft>) -> Result<u64> {
-        self.append(transaction, drafts.into_iter().map(|draft| (by.clone(), draft)).collect()).await
+        let drafts = drafts.into_iter().map(|mut draft| (draft.by.take().unwrap_or_else(|| by.clone()), draft));
+        self.append(transaction, drafts.collect()).await
     }
 
     /// Appends one event that belongs to no change of metadata.

@@ -11,7 +11,7 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use deltalake_core::kernel::{Action, EagerSnapshot};
 use lakehouse_catalog::{CatalogError, DatasetRecord};
 use lakehouse_journal::{Draft, EventKind, Stamp};
-use lakehouse_types::{ColumnName, DatasetId, ErrorKind, Fault};
+use lakehouse_types::{ColumnName, DatasetId, DatasetName, ErrorKind, Fault};
 use serde_json::json;
 
 use crate::folder::{delete_all, drop_key};
@@ -26,11 +26,34 @@ use crate::{Column, CommitReport, DatasetState, Rejected, TableError, Tables, To
 
 impl Work {
     /// Takes the queue and commits. Whatever fails before the Delta commit leaves nothing behind.
-    pub(crate) async fn commit(mut self, rejected: Vec<Rejected>, rejected_rows: u64) -> Result<CommitReport, TableError> {
+    pub(crate) async fn commit(self, rejected: Vec<Rejected>, rejected_rows: u64) -> Result<CommitReport, TableError> {
+        if self.mode == WriteMode::Append {
+            return self.commit_in_group(rejected, rejected_rows).await;
+        }
+        let (tables, table) = (Arc::clone(&self.tables), Arc::clone(&self.table));
+        let outcome = match table.queue().await {
+            Ok(mut queue) => self.commit_alone(&mut queue, rejected, rejected_rows).await,
+            Err(error) => {
+                self.discard().await;
+                Err(error)
+            }
+        };
+        if outcome.is_err() {
+            tables.forget_unborn(&table);
+        }
+        outcome
+    }
+
+    /// The same, for the holder of the queue.
+    pub(crate) async fn commit_alone(
+        mut self,
+        queue: &mut Queue,
+        rejected: Vec<Rejected>,
+        rejected_rows: u64,
+    ) -> Result<CommitReport, TableError> {
         let (tables, table) = (Arc::clone(&self.tables), Arc::clone(&self.table));
         let prepared = async {
-            let mut queue = table.queue().await?;
-            tables.settle(&table, &mut queue).await?;
+            tables.settle(&table, queue).await?;
             // What was settled since this write began, here or by an earlier holder, may be this very request, sent again because
             // its outcome was unknown.
             if let Some(idempotency) = &self.idempotency
@@ -45,10 +68,10 @@ impl Work {
             let (actions, schema) = self.actions(state.as_deref())?;
             let pending = self.pending(state.as_deref(), &schema, rejected, rejected_rows)?;
             self.put_intent(Stage::Committing(Box::new(pending.clone()))).await?;
-            Ok(Ok((queue, state, actions, pending)))
+            Ok(Ok((state, actions, pending)))
         };
         let prepared: Result<Result<_, CommitReport>, TableError> = prepared.await;
-        let (mut queue, state, actions, mut pending) = match prepared {
+        let (state, actions, mut pending) = match prepared {
             Ok(Ok(prepared)) => prepared,
             Ok(Err(report)) => {
                 drop(table);
@@ -62,12 +85,11 @@ impl Work {
             }
         };
         let snapshot = state.as_ref().map(|state| &state.snapshot);
-        let snapshot = match table.log.commit(self.for_log(snapshot, actions)).await {
+        let snapshot = match self.put_in_log(snapshot, actions).await {
             Ok(snapshot) => snapshot,
-            Err(failure) => match self.reread(&failure, &mut queue, &pending).await? {
+            Err(failure) => match self.reread(&failure, queue, &pending).await? {
                 Some(snapshot) => snapshot,
                 None => {
-                    drop(queue);
                     let error = failure.into_error(table.name.clone());
                     // The table goes first, so that one that never came to be is forgotten.
                     drop(table);
@@ -77,12 +99,12 @@ impl Work {
             },
         };
         pending.report.version = snapshot.version();
-        tables.publish(&table, &mut queue, &self.id, &pending, &self.by, snapshot).await?;
+        tables.publish(&table, queue, &self.id, &pending, &self.by, snapshot).await?;
         Ok(pending.report)
     }
 
     /// Counts the hidden rows anew where keys were hidden or shown since this write began: its key column is read back.
-    async fn recount(&mut self, present: Option<&Arc<DatasetState>>) -> Result<(), TableError> {
+    pub(crate) async fn recount(&mut self, present: Option<&Arc<DatasetState>>) -> Result<(), TableError> {
         let Some(present) = present else { return Ok(()) };
         if self.tombstones.as_ref().is_some_and(|counted| Arc::ptr_eq(counted, &present.tombstones)) {
             return Ok(());
@@ -98,18 +120,18 @@ impl Work {
         Ok(())
     }
 
-    fn for_log<'a>(&'a self, snapshot: Option<&'a EagerSnapshot>, actions: Vec<Action>) -> Commit<'a> {
-        let epoch = self.tables.meta.epoch();
-        Commit {
+    async fn put_in_log(&self, snapshot: Option<&EagerSnapshot>, actions: Vec<Action>) -> Result<EagerSnapshot, CommitFailure> {
+        let commit = Commit {
             snapshot,
             actions,
-            write: &self.id,
-            epoch,
+            writes: &[&self.id],
+            epoch: self.tables.meta.epoch(),
             operation: Operation::Write(self.mode),
             erasure: None,
-            by: &self.by,
+            by: &[&self.by],
             rows: self.rows,
-        }
+        };
+        self.table.log.commit(commit).await
     }
 
     /// After a failed commit: what the log holds. An error leaves the write to the next holder of the queue.
@@ -124,13 +146,13 @@ impl Work {
         }
         self.table.log.after_failure(&self.id, pending.base).await.map_err(|error| {
             tracing::warn!(dataset = %self.table.name, error = %error, "the outcome of a commit is not known yet");
-            queue.unsettled = Some(self.id.clone());
+            queue.doubt(&self.id);
             TableError::OutcomeUnknown { dataset: self.table.name.clone() }
         })
     }
 
     /// The actions of the commit, and the schema that it leaves.
-    fn actions(&mut self, state: Option<&DatasetState>) -> Result<(Vec<Action>, SchemaRef), TableError> {
+    pub(crate) fn actions(&mut self, state: Option<&DatasetState>) -> Result<(Vec<Action>, SchemaRef), TableError> {
         let stored = state.filter(|_| self.mode.adds()).map(|state| state.schema.as_ref());
         self.check_base(stored)?;
         // Another append may have widened the schema since this one began.
@@ -181,7 +203,7 @@ impl Work {
         Err(TableError::Gone { dataset: self.table.name.clone() })
     }
 
-    fn pending(
+    pub(crate) fn pending(
         &self,
         state: Option<&DatasetState>,
         schema: &Schema,
@@ -231,6 +253,21 @@ impl Work {
     }
 }
 
+impl Pending {
+    /// The journal event of the write.
+    pub(crate) fn event(&self, dataset: &DatasetName) -> Draft {
+        let report = &self.report;
+        let details = json!({
+            "mode": report.mode,
+            "rows": report.rows,
+            "rejected_rows": report.rejected_rows,
+            "version": report.version,
+            "bucket": report.bucket,
+        });
+        Draft::new(EventKind::Ingest, dataset.as_str()).dataset(dataset.clone()).details(details)
+    }
+}
+
 #[cfg(test)]
 impl Work {
     /// Does what a commit does up to its publication, and no more.
@@ -242,18 +279,25 @@ impl Work {
         self.put_intent(Stage::Committing(Box::new(pending.clone()))).await.expect("an intent is kept");
         if committed {
             let snapshot = state.as_ref().map(|state| &state.snapshot);
-            self.table.log.commit(self.for_log(snapshot, actions)).await.expect("the log takes the commit");
+            self.put_in_log(snapshot, actions).await.expect("the log takes the commit");
         }
         pending
     }
 }
 
 impl Tables {
-    /// Settles the write that an earlier holder of the queue left open.
+    /// Settles the writes that an earlier holder of the queue left open.
     pub(crate) async fn settle(&self, table: &Arc<Table>, queue: &mut Queue) -> Result<(), TableError> {
-        let Some(write) = queue.unsettled.clone() else { return Ok(()) };
-        if let Some(intent) = self.meta.collection::<Intent>().get(&write).await? {
-            self.resume(table, queue, &write, intent).await?;
+        while let Some(write) = queue.unsettled.first().cloned() {
+            self.settle_one(table, queue, &write).await?;
+            queue.unsettled.retain(|other| *other != write);
+        }
+        Ok(())
+    }
+
+    async fn settle_one(&self, table: &Arc<Table>, queue: &mut Queue, write: &str) -> Result<(), TableError> {
+        if let Some(intent) = self.meta.collection::<Intent>().get(write).await? {
+            self.resume(table, queue, write, intent).await?;
         } else {
             // The outcome was published after all; the state may lag behind, its key column too.
             let snapshot = table.log.load().await?;
@@ -265,7 +309,6 @@ impl Tables {
             let state = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, counters.hidden)?;
             table.set_state(Some(Arc::new(state)));
         }
-        queue.unsettled = None;
         Ok(())
     }
 
@@ -315,7 +358,7 @@ impl Tables {
                 Ok(counters) => counters.unwrap_or_default().hidden,
                 Err(error) => {
                     tracing::warn!(dataset = %table.name, error = %error, "a commit is in the log, its outcome is not");
-                    queue.unsettled = Some(write.to_owned());
+                    queue.doubt(write);
                     return Err(unknown());
                 }
             },
@@ -339,7 +382,7 @@ impl Tables {
             }
             Err(error) => {
                 tracing::warn!(dataset = %table.name, error = %error, "a commit is in the log, its outcome is not");
-                queue.unsettled = Some(write.to_owned());
+                queue.doubt(write);
                 return Err(unknown());
             }
         }
@@ -375,14 +418,7 @@ impl Tables {
                 record.key_column.clone_from(&pending.key_column);
                 record.mark_stale(by.at);
                 edit.put_dataset(record)?;
-                let details = json!({
-                    "mode": report.mode,
-                    "rows": report.rows,
-                    "rejected_rows": report.rejected_rows,
-                    "version": report.version,
-                    "bucket": report.bucket,
-                });
-                edit.event(Draft::new(EventKind::Ingest, table.name.as_str()).dataset(table.name.clone()).details(details));
+                edit.event(pending.event(&table.name));
                 let transaction = edit.txn();
                 transaction.put(table.folder.id(), &Counters { hidden }).map_err(CatalogError::from)?;
                 if let Some(idempotency) = &pending.idempotency {

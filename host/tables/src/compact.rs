@@ -323,11 +323,11 @@ impl Tables {
         let commit = Commit {
             snapshot: Some(&present.snapshot),
             actions,
-            write,
+            writes: &[write],
             epoch: self.meta.epoch(),
             operation: Operation::Compact { drops_rows: pending.report.rows_dropped_by_tombstones > 0 },
             erasure: order.scope.erasure(),
-            by: &order.by,
+            by: &[&order.by],
             rows: pending.report.final_rows,
         };
         let snapshot = match table.log.commit(commit).await {
@@ -347,7 +347,7 @@ impl Tables {
         match self.publish_compaction(table, write, &pending, &order.by, Some(snapshot)).await {
             Ok(report) => Ok(report),
             Err(error) => {
-                queue.unsettled = Some(write.to_owned());
+                queue.doubt(write);
                 Err(unknown(error))
             }
         }
@@ -367,7 +367,7 @@ impl Tables {
         }
         table.log.after_failure(write, Some(base)).await.map_err(|error| {
             tracing::warn!(dataset = %table.name, error = %error, "the outcome of a compaction is not known yet");
-            queue.unsettled = Some(write.to_owned());
+            queue.doubt(write);
             TableError::OutcomeUnknown { dataset: table.name.clone() }
         })
     }
@@ -563,8 +563,16 @@ impl Tables {
         if committed {
             let operation = Operation::Compact { drops_rows: true };
             let snapshot = Some(&state.snapshot);
-            let commit =
-                Commit { snapshot, actions, write: &write, epoch: self.meta.epoch(), operation, erasure: None, by, rows: 0 };
+            let commit = Commit {
+                snapshot,
+                actions,
+                writes: &[&write],
+                epoch: self.meta.epoch(),
+                operation,
+                erasure: None,
+                by: &[by],
+                rows: 0,
+            };
             table.log.commit(commit).await.expect("the log takes the commit");
         }
     }

@@ -12,6 +12,7 @@ mod encode; // batches → Parquet files in the bucket
 mod erase; // whose rows, and what they say
 mod error;
 mod folder; // where a dataset's files are, and when they go
+mod group; // appends that share a commit
 mod log; // the Delta log
 mod mark; // texts as small numbers
 mod ordered; // sorted listings, which the Delta kernel relies on

@@ -75,7 +75,11 @@ impl Log {
         while let Some(bytes) = self.store.read_commit_entry(version).await.map_err(|source| self.failed(source))? {
             let actions = get_actions(version, &bytes).map_err(|source| self.failed(source))?;
             let ours = |action: &Action| match action {
-                Action::CommitInfo(info) => info.info.get(WRITE_ID).and_then(Value::as_str) == Some(write),
+                Action::CommitInfo(info) => match info.info.get(WRITE_ID) {
+                    Some(Value::String(one)) => one == write,
+                    Some(Value::Array(several)) => several.iter().any(|one| one == write),
+                    _ => false,
+                },
                 _ => false,
             };
             if actions.iter().any(ours) {
@@ -120,7 +124,7 @@ impl Log {
 
     /// Commits a write and answers the snapshot that holds it. Once the log has the commit, nothing makes this fail.
     pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<EagerSnapshot, CommitFailure> {
-        let Commit { snapshot, actions, write, epoch, operation, erasure, by, rows } = commit;
+        let Commit { snapshot, actions, writes, epoch, operation, erasure, by, rows } = commit;
         let before = match snapshot {
             Some(snapshot) => {
                 snapshot.transaction_version(self.store.as_ref(), APPLICATION).await.map_err(CommitFailure::Refused)?
@@ -128,12 +132,13 @@ impl Log {
             None => None,
         };
         let sequence = before.map_or(1, |before| before + 1);
-        let transaction = Transaction::new_with_last_update(APPLICATION, sequence, Some(by.at.timestamp_millis()));
+        let transaction =
+            Transaction::new_with_last_update(APPLICATION, sequence, by.iter().map(|by| by.at.timestamp_millis()).max());
         let info = [
-            (WRITE_ID, json!(write)),
+            (WRITE_ID, one_or_all(writes.iter().copied())),
             (EPOCH, json!(epoch)),
-            ("requestId", json!(by.request_id.as_str())),
-            ("userName", json!(by.actor.as_str())),
+            ("requestId", one_or_all(by.iter().map(|by| by.request_id.as_str()))),
+            ("userName", one_or_all(by.iter().map(|by| by.actor.as_str()))),
             ("operationMetrics", json!({ "numOutputRows": rows })),
         ];
         let properties = CommitProperties::default()
@@ -187,12 +192,14 @@ pub(crate) struct Commit<'a> {
     /// The table before; `None` where the commit creates it.
     pub(crate) snapshot: Option<&'a EagerSnapshot>,
     pub(crate) actions: Vec<Action>,
-    pub(crate) write: &'a str,
+    /// The writes that it commits together.
+    pub(crate) writes: &'a [&'a str],
     pub(crate) epoch: u64,
     pub(crate) operation: Operation,
     /// The number of an erasure, which the table bears from then on.
     pub(crate) erasure: Option<u64>,
-    pub(crate) by: &'a Stamp,
+    /// Who asked for each.
+    pub(crate) by: &'a [&'a Stamp],
     pub(crate) rows: u64,
 }
 
@@ -215,6 +222,11 @@ impl CommitFailure {
             Self::Refused(source) | Self::Unclear(source) => TableError::Delta { dataset, source: Box::new(source) },
         }
     }
+}
+
+/// A text as it is, several as a list.
+fn one_or_all<'t>(mut texts: impl ExactSizeIterator<Item = &'t str>) -> Value {
+    if texts.len() == 1 { json!(texts.next()) } else { json!(texts.collect::<Vec<_>>()) }
 }
 
 /// The protocol that a table of this schema needs: the oldest, so that every engine reads it.

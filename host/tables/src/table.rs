@@ -3,6 +3,7 @@
 //! **Invariant**: whoever commits, buries or drops holds the queue. The state changes only under it, and only after metadata is
 //! durable.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
@@ -10,6 +11,7 @@ use lakehouse_types::DatasetName;
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 use crate::folder::Folder;
+use crate::group::Ready;
 use crate::log::Log;
 use crate::{DatasetState, TableError, Tombstones};
 
@@ -20,6 +22,8 @@ pub(crate) struct Table {
     pub(crate) folder: Arc<Folder>,
     pub(crate) log: Log,
     queue: Arc<Mutex<Queue>>,
+    /// Appends that are ready, in the order in which they came: whoever has the queue next commits them together.
+    pub(crate) ready: parking_lot::Mutex<VecDeque<Ready>>,
     state: ArcSwapOption<DatasetState>,
     /// Every state that may still be read, with its version.
     pinned: parking_lot::Mutex<Vec<(u64, Weak<DatasetState>)>>,
@@ -40,10 +44,19 @@ pub(crate) enum Absence {
 /// What the holder of the queue must know.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// A write whose outcome is unknown: settled before anything else.
-    pub(crate) unsettled: Option<String>,
+    /// Writes whose outcome is unknown: settled before anything else.
+    pub(crate) unsettled: Vec<String>,
     /// The dataset was dropped, or never came to be.
     pub(crate) gone: bool,
+}
+
+impl Queue {
+    /// Leaves a write to whoever holds the queue next.
+    pub(crate) fn doubt(&mut self, write: &str) {
+        if !self.unsettled.iter().any(|other| other == write) {
+            self.unsettled.push(write.to_owned());
+        }
+    }
 }
 
 impl Table {
@@ -54,6 +67,7 @@ impl Table {
             folder,
             log,
             queue: Arc::default(),
+            ready: parking_lot::Mutex::default(),
             state: ArcSwapOption::empty(),
             pinned: parking_lot::Mutex::default(),
             reaping: Mutex::default(),
@@ -96,7 +110,7 @@ impl Table {
 
     /// Whether it never came to be, and no write is open from which it still could.
     pub(crate) fn is_unborn(&self) -> bool {
-        let is_settled = || self.queue.try_lock().is_ok_and(|queue| queue.unsettled.is_none());
+        let is_settled = || self.queue.try_lock().is_ok_and(|queue| queue.unsettled.is_empty());
         self.state().is_none() && self.absence.is_none() && is_settled()
     }
 

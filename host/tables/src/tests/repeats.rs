@@ -42,7 +42,7 @@ async fn a_request_sent_again_while_its_outcome_is_unknown_has_one_effect() {
     work.leave_behind(true).await;
     let table = host.tables.table(&name("people")).unwrap();
     let mut queue = table.queue().await.unwrap();
-    queue.unsettled = Some(id);
+    queue.doubt(&id);
     drop(queue);
     let report = write(&host.tables, request(), vec![rows(10, 20)]).await.unwrap();
     assert_eq!((report.rows, report.version), (10, 1));
@@ -62,7 +62,7 @@ async fn a_request_sent_again_that_another_write_settled_has_one_effect() {
     let id = work.id.clone();
     work.leave_behind(true).await;
     let table = host.tables.table(&name("people")).unwrap();
-    table.queue().await.unwrap().unsettled = Some(id);
+    table.queue().await.unwrap().unsettled.push(id);
     // It begins while the outcome is unknown, and commits when another write has made it known.
     let mut again = begin(&host.tables, idempotent("people", "once")).await.unwrap();
     again.write(rows(10, 20)).await.unwrap();
