@@ -111,7 +111,7 @@ impl Engine {
         let Subjects { rows, values } = self.tables.subjects(&dataset, &column, Arc::clone(&set), MIN_NEEDLE_BYTES).await?;
         // A key that is a word of its own is looked for, whether or not a row had it.
         let words = keys.iter().filter(|key| key.len() >= MIN_NEEDLE_BYTES && key.parse::<i128>().is_err());
-        let texts: HashSet<String> = values.into_iter().chain(words.map(|key| key.to_string())).collect();
+        let texts: HashSet<String> = values.into_iter().chain(words.map(ToString::to_string)).collect();
         let needles = Needles::new(texts.into_iter(), &self.names_of(&dataset)?)?;
         let number = self.tables.erasures(&dataset).await? + 1;
         let order = Order {

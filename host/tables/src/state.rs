@@ -154,7 +154,7 @@ impl DatasetState {
         let log = self.snapshot.try_log_data().map_err(failed)?;
         Ok(log
             .iter()
-            .filter(|file| goes(&file.object_store_path().filename().unwrap_or_default()))
+            .filter(|file| goes(file.object_store_path().filename().unwrap_or_default()))
             .map(|file| Action::Remove(file.remove_action(data_change)))
             .collect())
     }

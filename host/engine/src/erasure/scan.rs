@@ -348,7 +348,7 @@ fn drain(mut reader: impl Read, needles: &Needles) -> Verdict {
 
 /// Every text and binary value of a Parquet file.
 fn parquet(bytes: Bytes, needles: &Needles) -> Verdict {
-    let Ok(reader) = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build()) else {
+    let Ok(reader) = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(ParquetRecordBatchReaderBuilder::build) else {
         return Verdict::Unreadable;
     };
     for batch in reader {
