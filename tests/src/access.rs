@@ -38,7 +38,8 @@ fn filled(path: &str) -> String {
 /// Who may, by API.md: admin, operator, writer, reader.
 fn allowed(method: &Method, path: &str) -> &'static str {
     match (method.as_str(), path) {
-        (_, path) if path.starts_with("/admin/") => "a",
+        (_, path) if path.starts_with("/admin/") || path.starts_with("/erasure") => "a",
+        ("POST", path) if path.starts_with("/query/compact") => "ao",
         ("POST", "/ingest/file") => "aw",
         ("DELETE", "/catalog/datasets/by-name/{name}" | "/catalog/datasets/{name}") => "aw",
         (_, "/catalog/datasets/by-name/{name}/tombstone") => "aw",

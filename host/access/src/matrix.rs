@@ -100,8 +100,8 @@ mod tests {
         | journal, `system.*`                                                      | ✓ | ✓          | own events | own events |
     ";
     const ROWS: [&[Action]; 6] = [
-        &[ManageKeys, SetRowFilter, ReadRaw],
-        &[ManageViews, ManagePlugins, ManageProfiles, ManageTruth, ManageIndexes],
+        &[ManageKeys, SetRowFilter, ReadRaw, Erase],
+        &[ManageViews, ManagePlugins, ManageProfiles, ManageTruth, ManageIndexes, Compact],
         &[DryRun, ReadPlugins, ReadMetrics],
         &[Ingest, Tombstone, DeleteDataset],
         &[Query, Search, EvaluateTruth, ReadCatalog],

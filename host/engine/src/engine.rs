@@ -192,6 +192,9 @@ impl Engine {
         if tokio::time::timeout(LAST_CHANGES, self.changes.ended()).await.is_err() {
             tracing::warn!("changes still run; what is not durable yet is lost");
         }
+        if tokio::time::timeout(LAST_CHANGES, self.jobs.ended()).await.is_err() {
+            tracing::warn!("jobs still run; the next start will say that they were interrupted");
+        }
         self.tasks.stop().await;
         self.journal.flush().await?;
         self.meta.close().await?;

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use slatedb::{
     CloseReason, Db, IsolationLevel, Settings,
     config::{
@@ -64,7 +64,8 @@ pub struct Meta {
 }
 
 struct Shared {
-    bucket: Bucket,
+    /// Until it is closed: a closed store holds no writer's lock.
+    bucket: ArcSwapOption<Bucket>,
     options: MetaOptions,
     store: ArcSwap<Store>,
     /// Held by every transaction, and alone by a renewal.
@@ -97,8 +98,8 @@ impl Meta {
         // This host is the writer now: what an interrupted renewal left is nobody's.
         generation::sweep(bucket, generation).await?;
         let io = bucket.io().clone();
-        let (store, gate) = (ArcSwap::from_pointee(store), Arc::default());
-        Ok(Self { shared: Arc::new(Shared { bucket: bucket.clone(), options, store, gate, io, commits: AtomicU64::new(0) }) })
+        let (store, gate, bucket) = (ArcSwap::from_pointee(store), Arc::default(), ArcSwapOption::from_pointee(bucket.clone()));
+        Ok(Self { shared: Arc::new(Shared { bucket, options, store, gate, io, commits: AtomicU64::new(0) }) })
     }
 
     /// This writer's number: greater than that of every writer before it.
@@ -139,10 +140,10 @@ impl Meta {
     /// When the last writes cannot be made durable.
     pub async fn close(&self) -> Result<()> {
         let db = self.store().db.clone();
-        if db.status().close_reason == Some(CloseReason::Clean) {
-            return Ok(());
+        if db.status().close_reason != Some(CloseReason::Clean) {
+            self.shared.io.spawn(async move { db.close().await }).await.map_err(|_| StorageError::TaskLost)??;
         }
-        self.shared.io.spawn(async move { db.close().await }).await.map_err(|_| StorageError::TaskLost)??;
+        self.shared.bucket.store(None);
         Ok(())
     }
 
@@ -165,6 +166,12 @@ impl Meta {
     /// The runtime that the store lives on. What must run to its end is spawned there.
     pub fn runtime(&self) -> &Handle {
         &self.shared.io
+    }
+
+    /// The bucket that it is in, until it is closed.
+    fn bucket(&self) -> Result<Arc<Bucket>> {
+        let closed = || slatedb::Error::closed("the metadata store is closed".to_owned(), CloseReason::Clean);
+        self.shared.bucket.load_full().ok_or_else(|| closed().into())
     }
 
     pub(crate) fn store(&self) -> Arc<Store> {

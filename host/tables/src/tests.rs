@@ -316,7 +316,7 @@ async fn racing_writers_lose_no_rows() {
     }
     assert_eq!(host.number("SELECT count(DISTINCT id) FROM people").await, 320);
     assert_eq!(host.ingests().await, 32);
-    assert_eq!(host.tables.dataset(&name("people")).unwrap().version, 31);
+    assert!(host.tables.dataset(&name("people")).unwrap().version <= 31, "those that wait share commits");
 }
 
 #[tokio::test(flavor = "multi_thread")]

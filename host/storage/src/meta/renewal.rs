@@ -13,7 +13,7 @@ use slatedb::{
 };
 
 use super::{Meta, Store, generation};
-use crate::{Result, StorageError};
+use crate::{Bucket, Result, StorageError};
 
 /// How long open transactions are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,17 +47,18 @@ impl Meta {
         let shared = &self.shared;
         let alone = tokio::time::timeout(PATIENCE, Arc::clone(&shared.gate).write_owned()).await;
         let _alone = alone.map_err(|_| StorageError::RenewalLate)?;
+        let bucket = self.bucket()?;
         let old = self.store();
         old.db.flush().await?;
         let next = old.generation + 1;
         // Of a renewal that did not end.
-        generation::clear(&shared.bucket, next).await?;
-        let new = Store::open(&shared.bucket, &shared.options, next).await?;
+        generation::clear(&bucket, next).await?;
+        let new = Store::open(&bucket, &shared.options, next).await?;
         let (records, bytes) = copy(&old, &new).await?;
         new.db.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await?;
-        generation::switch(&shared.bucket, next).await?;
+        generation::switch(&bucket, next).await?;
         shared.store.store(Arc::new(new));
-        if let Err(error) = self.retire(old).await {
+        if let Err(error) = self.retire(&bucket, old).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "an old generation of the metadata stays until the next start"
@@ -68,7 +69,7 @@ impl Meta {
     }
 
     /// Closes a generation when nobody reads it any more, and deletes it.
-    async fn retire(&self, old: Arc<Store>) -> Result<()> {
+    async fn retire(&self, bucket: &Bucket, old: Arc<Store>) -> Result<()> {
         let until = tokio::time::Instant::now() + LAST_READS;
         while Arc::strong_count(&old) > 1 && tokio::time::Instant::now() < until {
             tokio::time::sleep(STEP).await;
@@ -81,7 +82,7 @@ impl Meta {
             );
         }
         drop(old);
-        generation::sweep(&self.shared.bucket, self.store().generation).await
+        generation::sweep(bucket, self.store().generation).await
     }
 }
 
