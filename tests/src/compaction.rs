@@ -70,6 +70,23 @@ async fn an_index_holds_no_text_of_dropped_rows_and_finds_the_others() {
 }
 
 #[tokio::test]
+async fn rows_that_an_index_does_not_know_stay_to_be_embedded() {
+    let lake = lake_of(20).await;
+    lake.refresh("people", notes("people_notes")).await.expect_ok();
+    lake.ingest("people", csv([(20, note(20))])).await.expect_ok();
+    for tombstones in [false, true] {
+        if tombstones {
+            lake.bury("people", "k", ["K-3"]).await.expect_ok();
+        }
+        lake.post("/query/compact", json!({ "dataset": "people" })).await.expect_ok();
+        let shown = lake.get("/vectors/indexes/people_notes").await.expect_ok();
+        assert_eq!(shown["stale"], true, "{tombstones}: {shown}");
+    }
+    let refreshed = lake.refresh("people", notes("people_notes")).await.expect_ok();
+    assert_eq!((&refreshed["new_docs"], &refreshed["unchanged_docs"]), (&json!(1), &json!(19)), "{refreshed}");
+}
+
+#[tokio::test]
 async fn merging_alone_leaves_an_index_as_it_is() {
     let lake = lake_of(20).await;
     lake.ingest("people", csv([(20, note(20))])).await.expect_ok();

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Engine, EngineError,
-    vectors::{Before, PurgedIndex},
+    vectors::{PurgedIndex, Step},
 };
 
 /// How long a refresh of an index is waited for.
@@ -103,27 +103,27 @@ impl Engine {
         name: &DatasetName,
         progress: Arc<dyn Progress>,
     ) -> Result<Compaction, EngineError> {
-        let (before, may_drop) = {
-            let state = self.tables.state(name)?;
-            (Before::of(&state), !state.tombstones.is_empty())
-        };
+        let tombstones = self.tables.state(name)?.tombstones.mark();
         let is_indexed = self.catalog.snapshot().indexes.values().any(|index| index.base == *name);
-        if may_drop && is_indexed {
+        let owed_before = is_indexed && self.meta.collection::<OwedPurge>().get(name.as_str()).await?.is_some();
+        // Also where nothing is hidden yet: a key may be hidden before the files are written.
+        if is_indexed && !owed_before {
             self.owe(name).await?;
         }
         let report = self.tables.compact(by, name, Scope::Whole, progress).await?;
-        let indexes = if report.tombstones_applied > 0 || report.rows_dropped_by_tombstones > 0 {
-            let purged = self.purge_indexes(by, name, before, INDEX_PATIENCE).await?;
-            if is_indexed {
-                self.no_longer_owe(name).await?;
-            }
-            purged
+        let step = Step::of(&report, tombstones);
+        let has_dropped = report.tombstones_applied > 0 || report.rows_dropped_by_tombstones > 0;
+        let indexes = if is_indexed && (has_dropped || owed_before) {
+            self.purge_indexes(by, name, step, INDEX_PATIENCE).await?
         } else {
             if report.files_rewritten > 0 && is_indexed {
-                self.follow_merge(by, before, &report).await?;
+                self.follow_merge(by, step, &report).await?;
             }
             Vec::new()
         };
+        if is_indexed {
+            self.no_longer_owe(name).await?;
+        }
         Ok(Compaction { report, indexes })
     }
 
@@ -138,13 +138,13 @@ impl Engine {
         Ok((state.tombstones.len() as u64, self.meta.renew().await?))
     }
 
-    async fn owe(&self, dataset: &DatasetName) -> Result<(), EngineError> {
+    pub(crate) async fn owe(&self, dataset: &DatasetName) -> Result<(), EngineError> {
         let mut transaction = self.meta.begin().await?;
         transaction.put(dataset.as_str(), &OwedPurge { dataset: dataset.clone() })?;
         Ok(transaction.commit().await?)
     }
 
-    async fn no_longer_owe(&self, dataset: &DatasetName) -> Result<(), EngineError> {
+    pub(crate) async fn no_longer_owe(&self, dataset: &DatasetName) -> Result<(), EngineError> {
         let mut transaction = self.meta.begin().await?;
         transaction.delete::<OwedPurge>(dataset.as_str());
         Ok(transaction.commit().await?)
@@ -160,9 +160,8 @@ impl Engine {
             self.tasks.spawn("owed index purge", async move {
                 let Some(engine) = engine.upgrade() else { return };
                 let by = system("compaction", engine.clock.now());
-                let nothing = Before { version: u64::MAX, tombstones: 0 };
                 let paid = async {
-                    engine.purge_indexes(&by, &dataset, nothing, INDEX_PATIENCE).await?;
+                    engine.purge_indexes(&by, &dataset, Step::UNKNOWN, INDEX_PATIENCE).await?;
                     engine.no_longer_owe(&dataset).await
                 };
                 if let Err(error) = paid.await {

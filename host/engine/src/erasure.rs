@@ -200,18 +200,18 @@ impl Engine {
         let (journal, wanted) = (self.journal.clone(), certificate.subjects.iter().cloned().collect::<HashSet<String>>());
         let is_theirs = move |key: &str| wanted.contains(&journal.pseudonym(key));
         let keys = self.tables.keys_of(&certificate.dataset, &certificate.column, is_theirs).await?;
-        let order = Order {
-            number: certificate.number,
-            by: by.clone(),
-            dataset: certificate.dataset.clone(),
-            column: certificate.column.clone(),
-            keys: Arc::new(Tombstones::new(None, keys)),
-            progress: Arc::new(Unwatched),
-        };
+        let keys = Arc::new(Tombstones::new(None, keys));
+        let (dataset, column) = (certificate.dataset.clone(), certificate.column.clone());
+        let Subjects { values, .. } = self.tables.subjects(&dataset, &column, Arc::clone(&keys), MIN_NEEDLE_BYTES).await?;
+        let needles = Needles::new(values.into_iter(), &self.names_of(&dataset)?)?;
+        let progress = Arc::new(Unwatched);
+        let order = Order { number: certificate.number, by: by.clone(), dataset, column, keys, progress };
         let mut again = certificate.clone();
         for participant in participants::all() {
             participant.forget(self, &order, &mut again).await?;
         }
+        again.scan = scan::scan(self, needles, &Unwatched).await?;
+        again.ended_at = self.clock.now();
         self.seal(&by, &again).await
     }
 }

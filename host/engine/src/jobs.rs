@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::{Engine, EngineError, Page};
 
+/// The kind of jobs whose reports are certificates.
+pub const ERASURE: &str = "erasure";
+
 impl Engine {
     /// Starts work for the caller. Whether it may, the work itself asks.
     ///
@@ -43,16 +46,21 @@ impl Engine {
         if sees(caller, &job) { Ok((job, advance)) } else { Err(JobError::Unknown { id: id.clone() }.into()) }
     }
 
-    /// Tells a job to stop at its next safe place.
+    /// Tells a job to stop at its next safe place: one's own, or any for an admin.
     ///
     /// # Errors
-    /// As [`Engine::job`].
+    /// When there is none, or it is another's.
     pub fn cancel_job(&self, caller: &Caller, id: &JobId) -> Result<(Job, Option<Advance>), EngineError> {
-        self.job(caller, id)?;
+        let (job, _) = self.job(caller, id)?;
+        if job.owner != caller.principal.name && !caller.principal.is_admin() {
+            return Err(JobError::Unknown { id: id.clone() }.into());
+        }
         Ok(self.jobs.cancel(id)?)
     }
 }
 
+/// One's own; those of others for who may read the whole journal, but certificates only for who may erase.
 fn sees(caller: &Caller, job: &Job) -> bool {
-    job.owner == caller.principal.name || caller.principal.may(Action::ReadJournal)
+    let of_others = if job.kind == ERASURE { Action::Erase } else { Action::ReadJournal };
+    job.owner == caller.principal.name || caller.principal.may(of_others)
 }

@@ -39,6 +39,7 @@ pub use erasure::{Certificate, Erase, ErasedIndex, MAX_SUBJECTS, ScanReport, Tra
 pub use error::EngineError;
 pub use health::Health;
 pub use ingest::{IngestFile, Ingested};
+pub use jobs::ERASURE;
 pub use journal::{JournalStats, OWN_EVENTS_BACK};
 pub use page::Page;
 pub use plugins::{PluginCounts, PluginDetail, PluginPage};

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::live::LiveRows;
-pub(crate) use self::purge::Before;
+pub(crate) use self::purge::Step;
 pub use self::{
     activate::{ActivatedIndex, ActivatedRule, Activation},
     purge::PurgedIndex,

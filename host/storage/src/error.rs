@@ -50,6 +50,8 @@ pub enum StorageError {
     Key { collection: &'static str },
     #[error("the metadata store could not be renewed: transactions are open for too long")]
     RenewalLate,
+    #[error("the metadata store was moved by another")]
+    Superseded,
     #[error("a storage task ended early")]
     TaskLost,
 }
@@ -101,6 +103,7 @@ impl Fault for StorageError {
             Self::NoPrimary | Self::BucketClash { .. } => Code::InvalidDefinition,
             Self::OpenBucket { .. } | Self::Store { .. } | Self::TaskLost => Code::StorageUnavailable,
             Self::RenewalLate => Code::Busy,
+            Self::Superseded => Code::ReadOnly,
             Self::Locked { .. } => Code::ReadOnly,
             Self::Meta(error) => meta_code(error),
             Self::Encode { .. } => Code::Internal,
@@ -110,7 +113,9 @@ impl Fault for StorageError {
 
     fn public(&self) -> String {
         match self {
-            Self::UnknownBucket { .. } | Self::NoPrimary | Self::BucketClash { .. } | Self::RenewalLate => self.to_string(),
+            Self::UnknownBucket { .. } | Self::NoPrimary | Self::BucketClash { .. } | Self::RenewalLate | Self::Superseded => {
+                self.to_string()
+            }
             Self::Locked { .. } => "another host writes to this storage".to_owned(),
             Self::OpenBucket { name, .. } => format!("bucket `{name}` cannot be opened"),
             Self::Store { bucket, .. } => format!("bucket `{bucket}` did not answer as it should"),

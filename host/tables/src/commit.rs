@@ -306,6 +306,7 @@ impl Tables {
             let record = record.filter(|record| record.id.as_str() == table.folder.id());
             let column = record.and_then(|record| record.key_column);
             let tombstones = self.load_tombstones(table.folder.id(), column).await?;
+            self.load_retired_of(table.folder.id()).await?;
             let state = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, counters.hidden)?;
             table.set_state(Some(Arc::new(state)));
         }

@@ -54,6 +54,8 @@ impl Scope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompactionReport {
     pub dataset: DatasetName,
+    /// The version that it was made from.
+    pub base_version: u64,
     /// The version that holds now.
     pub version: u64,
     /// Tombstones that are gone, because their rows are.
@@ -277,9 +279,8 @@ impl Tables {
         if present.tombstones.column.as_ref() != pinned.tombstones.column.as_ref() {
             return Ok(false);
         }
-        // A row that was shown again is not to go; of an erasure the keys go whatever hides them.
-        let hides = |key: &str| !pinned.tombstones.contains(key) || present.tombstones.contains(key);
-        if !keys.keys().all(hides) {
+        // A row that was shown again is not to go, and one that was hidden since was not counted as hidden.
+        if !keys.keys().all(|key| pinned.tombstones.contains(key) == present.tombstones.contains(key)) {
             return Ok(false);
         }
         for file in present.files.iter().filter(|file| !before.contains(file.name())) {
@@ -380,6 +381,7 @@ impl Tables {
         let is_changed = rewritten > 0 || order.scope.erasure().is_some();
         let report = CompactionReport {
             dataset: table.name.clone(),
+            base_version: present.version,
             version: present.version + u64::from(is_changed),
             tombstones_applied: applied,
             rows_dropped_by_tombstones: written.dropped,
@@ -579,7 +581,11 @@ impl Tables {
 
     /// Whether a compaction that read `pinned` could take its place now.
     pub(crate) async fn could_swap(&self, pinned: &Arc<DatasetState>) -> bool {
-        let choice = self.choose(pinned, &Scope::Whole).await.expect("files are found");
+        self.could_swap_in(pinned, &Scope::Whole).await
+    }
+
+    pub(crate) async fn could_swap_in(&self, pinned: &Arc<DatasetState>, scope: &Scope) -> bool {
+        let choice = self.choose(pinned, scope).await.expect("files are found");
         let present = self.state(&pinned.name).expect("the dataset exists");
         self.goes_with(pinned, &present, &choice).await.expect("files are read")
     }

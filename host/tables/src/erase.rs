@@ -18,13 +18,17 @@ use crate::{TableError, Tables, Tombstones};
 
 /// Values of one erasure that are looked for at most; the longest of them.
 const MAX_VALUES: usize = 100_000;
+const MAX_VALUE_BYTES: usize = 64 << 10;
+/// All of them together.
+const MAX_VALUES_BYTES: usize = 16 << 20;
 
 /// Rows of some keys.
 #[derive(Debug, Default)]
 pub struct Subjects {
     /// Rows that are there, hidden or not.
     pub rows: u64,
-    /// Texts that stand in these rows and in no other row of the dataset, at least as long as was asked for.
+    /// Texts that stand in these rows and in no other row of the dataset, at least as long as was asked for and up to 64 KiB; the
+    /// shortest first, 16 MiB in all.
     pub values: Vec<String>,
 }
 
@@ -57,7 +61,7 @@ impl Tables {
                 if let Some(theirs) = rows_of(&batch, &column, &keys, true)? {
                     subjects.rows += theirs.num_rows() as u64;
                     each_text(&theirs, &mut |text| {
-                        if text.len() >= min_bytes && !said.contains(text) {
+                        if (min_bytes..=MAX_VALUE_BYTES).contains(&text.len()) && !said.contains(text) {
                             said.insert(text.to_owned());
                         }
                     });
@@ -73,8 +77,14 @@ impl Tables {
                 }
             }
             subjects.values = said.into_iter().collect();
-            subjects.values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-            subjects.values.truncate(MAX_VALUES);
+            subjects.values.sort_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
+            let mut bytes = 0;
+            let within = subjects.values.iter().take_while(|value| {
+                bytes += value.len();
+                bytes <= MAX_VALUES_BYTES
+            });
+            let count = within.count().min(MAX_VALUES);
+            subjects.values.truncate(count);
             Ok(subjects)
         };
         self.on_blocking(look).await
@@ -83,7 +93,7 @@ impl Tables {
     /// The keys of a dataset for which `is_one` holds.
     ///
     /// # Errors
-    /// For an unknown dataset, or when a file cannot be read. A column that is no longer there has no keys.
+    /// For an unknown dataset, a column that it does not have, or when a file cannot be read.
     pub async fn keys_of(
         &self,
         name: &DatasetName,
@@ -92,7 +102,9 @@ impl Tables {
     ) -> Result<HashSet<Box<str>>, TableError> {
         let (_, state) = self.existing(name)?;
         if state.schema.index_of(column.as_str()).is_err() {
-            return Ok(HashSet::new());
+            // Nobody can be told from anybody.
+            let (dataset, column) = (name.clone(), column.clone());
+            return if state.rows == 0 { Ok(HashSet::new()) } else { Err(TableError::UnknownColumn { dataset, column }) };
         }
         let column = column.clone();
         let look = async move {

@@ -180,8 +180,10 @@ impl Tables {
             };
             match table.log.commit(commit).await {
                 Ok(snapshot) => Ok(Some(snapshot)),
-                Err(CommitFailure::Refused(_) | CommitFailure::Conflict(_)) => Ok(None),
-                Err(CommitFailure::Unclear(_)) => table.log.after_failure(writes[0], Some(state.version)).await,
+                Err(CommitFailure::Refused(_)) => Ok(None),
+                Err(CommitFailure::Conflict(_) | CommitFailure::Unclear(_)) => {
+                    table.log.after_failure(writes[0], Some(state.version)).await
+                }
             }
         };
         let snapshot = match committed {

@@ -6,7 +6,7 @@
 //! **Invariant**: what is to go is written down in the very transaction that publishes the version without it, and crossed out when
 //! it is gone. A state that is pinned keeps its files, at most for [`crate::TableOptions::patience`] beyond their time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,8 +18,9 @@ use object_store_13::{ObjectStore, ObjectStoreExt, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::folder::{Folder, LOG};
+use crate::records::Intent;
 use crate::table::{Absence, Table};
-use crate::{TableError, Tables};
+use crate::{DatasetState, TableError, Tables};
 
 /// How often files are looked for whose time has come.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -156,7 +157,12 @@ impl Tables {
 
     /// Loads what an earlier run left to do.
     pub(crate) async fn load_retired(&self) -> Result<(), TableError> {
-        let found = self.meta.collection::<Retired>().all().await?;
+        self.load_retired_of("").await
+    }
+
+    /// The same of one dataset, after a commit whose outcome was not known.
+    pub(crate) async fn load_retired_of(&self, id: &str) -> Result<(), TableError> {
+        let found = self.meta.collection::<Retired>().scan(id, None, usize::MAX).await?;
         self.retired.0.lock().extend(found);
         Ok(())
     }
@@ -172,13 +178,18 @@ impl Tables {
     }
 
     async fn purge_now(&self, name: &DatasetName) -> Result<Purged, TableError> {
-        let (table, state) = self.existing(name)?;
-        let retiring = self.retiring(&table.folder, state.version, Vec::new(), true);
-        let mut transaction = self.meta.begin().await?;
-        retiring.stage(&mut transaction)?;
-        transaction.commit().await?;
-        self.retire(retiring);
-        drop(state);
+        let (table, _) = self.existing(name)?;
+        {
+            // Nobody commits, drops or reaps between the look and the note.
+            let _reaping = table.reaping().await;
+            let _queue = table.queue().await?;
+            let version = table.state().ok_or_else(|| table.refusal())?.version;
+            let retiring = self.retiring(&table.folder, version, Vec::new(), true);
+            let mut transaction = self.meta.begin().await?;
+            retiring.stage(&mut transaction)?;
+            transaction.commit().await?;
+            self.retire(retiring);
+        }
         let until = tokio::time::Instant::now() + self.options.patience;
         let mut purged = Purged::default();
         loop {
@@ -212,7 +223,12 @@ impl Tables {
         for (_, retired) in &due {
             purged.files += delete_files(&table.folder, &retired.files).await?;
         }
-        purged.log_files = self.trim(&table).await?;
+        let is_purge = due.iter().any(|(_, retired)| retired.purge);
+        // The log of versions whose files stay for a while stays with them.
+        if is_purge || self.retired.of(id).len() == due.len() {
+            let (files, log_files) = self.trim(&table, is_purge).await?;
+            purged += Purged { files, log_files };
+        }
         let keys: Vec<String> = due.into_iter().map(|(key, _)| key).collect();
         let mut transaction = self.meta.begin().await?;
         keys.iter().for_each(|key| transaction.delete::<Retired>(key));
@@ -224,22 +240,47 @@ impl Tables {
         Ok(purged)
     }
 
-    /// Shortens the log to its newest version.
-    async fn trim(&self, table: &Arc<Table>) -> Result<u64, TableError> {
+    /// Shortens the log to its newest version; with `sweeps`, deletes data files that nothing names either: an older copy of the
+    /// bucket, another writer or an earlier release may have left them. Answers such files and those of the log.
+    async fn trim(&self, table: &Arc<Table>, sweeps: bool) -> Result<(u64, u64), TableError> {
         let mut queue = table.queue().await?;
         self.settle(table, &mut queue).await?;
-        let Some(state) = table.state() else { return Ok(0) };
-        let (snapshot, deleted) = table.log.trim(&table.folder, state.version).await?;
+        let Some(state) = table.state() else { return Ok((0, 0)) };
+        let (snapshot, log_files) = table.log.trim(&table.folder, state.version).await?;
         // The snapshot of before would look for what is gone.
         table.set_state(Some(Arc::new(state.with_snapshot(snapshot))));
-        Ok(deleted)
+        let files = if sweeps { self.sweep_unnamed(table, &state).await? } else { 0 };
+        Ok((files, log_files))
+    }
+
+    /// Deletes the data files of a folder that neither the version, nor a write under way, nor a retired version names.
+    async fn sweep_unnamed(&self, table: &Table, state: &DatasetState) -> Result<u64, TableError> {
+        let named: HashSet<String> = state.files.iter().map(|file| file.name().to_owned()).collect();
+        let waiting: HashSet<String> =
+            self.retired.of(table.folder.id()).into_iter().flat_map(|(_, retired)| retired.files).collect();
+        let begun = self.meta.collection::<Intent>().all().await?;
+        let begun: Vec<String> =
+            begun.into_iter().filter(|(_, intent)| intent.id == table.folder.id()).map(|(write, _)| write).collect();
+        let listed = table.folder.bucket().compat().list_with_delimiter(Some(&table.folder.path())).await?;
+        let names = listed.objects.iter().filter_map(|object| object.location.filename());
+        let is_unnamed = |name: &&str| {
+            name.ends_with(".parquet")
+                && !named.contains(*name)
+                && !waiting.contains(*name)
+                && !begun.iter().any(|write| name.starts_with(write.as_str()))
+        };
+        let unnamed: Vec<String> = names.filter(is_unnamed).map(str::to_owned).collect();
+        if !unnamed.is_empty() {
+            tracing::warn!(dataset = %table.name, files = unnamed.len(), "data files that no version names are deleted");
+        }
+        delete_files(&table.folder, &unnamed).await
     }
 
     async fn reap_due(&self) {
         let now = self.clock.now();
         for id in self.retired.due(now) {
             if let Err(error) = self.reap(&id, false).await {
-                tracing::warn!(id, error = &error as &dyn std::error::Error, "files of earlier versions stay for now");
+                tracing::warn!(id, %error, "files of earlier versions stay for now");
                 self.retired.postpone(&id, now + AFTER_FAILURE);
             }
         }

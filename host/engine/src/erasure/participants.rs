@@ -10,7 +10,7 @@ use lakehouse_tables::{Scope, Tombstones};
 use lakehouse_types::{ColumnName, DatasetName, Progress};
 
 use super::{Certificate, ErasedIndex};
-use crate::{Engine, EngineError, vectors::Before};
+use crate::{Engine, EngineError, vectors::Step};
 
 /// How long a refresh of an index is waited for.
 const INDEX_PATIENCE: Duration = Duration::from_mins(10);
@@ -45,13 +45,16 @@ struct TablesAndIndexes;
 impl Participant for TablesAndIndexes {
     async fn forget(&self, engine: &Arc<Engine>, order: &Order, certificate: &mut Certificate) -> Result<(), EngineError> {
         let (by, dataset) = (&order.by, &order.dataset);
-        let before = Before::of(engine.tables.state(dataset)?.as_ref());
+        let tombstones = engine.tables.state(dataset)?.tombstones.mark();
+        // Whatever stops this, the next start takes the rows out of the indexes.
+        engine.owe(dataset).await?;
         let scope = Scope::Erase { column: order.column.clone(), keys: Arc::clone(&order.keys), number: order.number };
         let report = engine.tables.compact(by, dataset, scope, Arc::clone(&order.progress)).await?;
         certificate.version = report.version;
         certificate.files_rewritten = report.files_rewritten;
         certificate.tombstones_removed = report.tombstones_applied;
-        let indexes = engine.purge_indexes(by, dataset, before, INDEX_PATIENCE).await?;
+        let indexes = engine.purge_indexes(by, dataset, Step::of(&report, tombstones), INDEX_PATIENCE).await?;
+        engine.no_longer_owe(dataset).await?;
         certificate.indexes = indexes
             .into_iter()
             .map(|index| ErasedIndex {
@@ -62,7 +65,8 @@ impl Participant for TablesAndIndexes {
             })
             .collect();
         let purged = engine.tables.purge(dataset).await?;
-        certificate.files_removed = purged.files;
+        // Others may have removed some of them meanwhile.
+        certificate.files_removed = purged.files.max(report.files_rewritten);
         certificate.log_files_removed = purged.log_files;
         Ok(())
     }

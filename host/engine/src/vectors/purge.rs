@@ -8,9 +8,10 @@ use std::{sync::Arc, time::Duration};
 use lakehouse_access::{Caller, Principal};
 use lakehouse_catalog::{CatalogError, IndexLitter, IndexRecord, Profile, Seen};
 use lakehouse_journal::Stamp;
+use lakehouse_query::QueryError;
 use lakehouse_tables::{CompactionReport, DatasetState};
 use lakehouse_types::{DatasetId, DatasetName, IndexName, RequestId};
-use lakehouse_vector::{Need, Purged, folder_of_segment};
+use lakehouse_vector::{Need, Purged, VectorError, folder_of_segment};
 use tokio::time::Instant;
 
 use super::{Taken, refresh::structure_of};
@@ -29,21 +30,29 @@ pub struct PurgedIndex {
     pub is_emptied: bool,
 }
 
-/// What a dataset was before it was compacted.
+/// A compaction, as indexes have to follow it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Before {
-    pub(crate) version: u64,
-    pub(crate) tombstones: u64,
+pub(crate) struct Step {
+    /// The version that it was made from.
+    from: u64,
+    to: u64,
+    /// Those of before it began.
+    tombstones: u64,
 }
 
-impl Before {
-    pub(crate) fn of(state: &DatasetState) -> Self {
-        Self { version: state.version, tombstones: state.tombstones.mark() }
+impl Step {
+    /// `tombstones` are the marks of the keys that were hidden before it.
+    pub(crate) fn of(report: &CompactionReport, tombstones: u64) -> Self {
+        Self { from: report.base_version, to: report.version, tombstones }
     }
 
-    /// Whether an index that saw this had all rows of it.
-    fn is_seen_by(&self, seen: &Seen) -> bool {
-        seen.version == self.version && (seen.tombstones == 0 || seen.tombstones == self.tombstones)
+    /// One of which nothing is known any more.
+    pub(crate) const UNKNOWN: Self = Self { from: u64::MAX, to: u64::MAX, tombstones: 0 };
+
+    /// The version that an index has seen after it: it has all rows of this one if it had all of the one before, and no later one.
+    fn seen_after(&self, seen: &Seen) -> u64 {
+        let had_all = seen.version == self.from && (seen.tombstones == 0 || seen.tombstones == self.tombstones);
+        if had_all { self.to } else { seen.version }
     }
 }
 
@@ -56,7 +65,7 @@ impl Engine {
         self: &Arc<Self>,
         by: &Stamp,
         dataset: &DatasetName,
-        before: Before,
+        step: Step,
         patience: Duration,
     ) -> Result<Vec<PurgedIndex>, EngineError> {
         let names: Vec<IndexName> = self
@@ -73,21 +82,23 @@ impl Engine {
             let taken = self.take_by(&name, until).await?;
             // It may have been dropped while it was waited for.
             if let Some(index) = self.catalog.snapshot().indexes.get(&name).cloned() {
-                purged.push(self.purge_index(by, &index, before, &taken).await?);
+                purged.push(self.purge_index(by, &index, step, &taken).await?);
             }
         }
         Ok(purged)
     }
 
     /// After files were only merged: the same rows are in other files, and an index that had seen all of them has still.
-    pub(crate) async fn follow_merge(&self, by: &Stamp, before: Before, report: &CompactionReport) -> Result<(), EngineError> {
+    pub(crate) async fn follow_merge(&self, by: &Stamp, step: Step, report: &CompactionReport) -> Result<(), EngineError> {
         let Some(state) = self.tables.dataset(&report.dataset).filter(|state| state.version == report.version) else {
             return Ok(());
         };
         self.catalog
             .edit(by, |present, edit| {
-                let of_it =
-                    present.indexes.values().filter(|index| index.base == report.dataset && before.is_seen_by(&index.seen));
+                let of_it = present
+                    .indexes
+                    .values()
+                    .filter(|index| index.base == report.dataset && step.seen_after(&index.seen) != index.seen.version);
                 for index in of_it {
                     let seen = Seen { version: state.version, files: state.file_marks(), ..index.seen.clone() };
                     edit.put_index(IndexRecord { seen, ..IndexRecord::clone(index) })?;
@@ -111,7 +122,7 @@ impl Engine {
         &self,
         by: &Stamp,
         index: &Arc<IndexRecord>,
-        before: Before,
+        step: Step,
         _taken: &Taken,
     ) -> Result<PurgedIndex, EngineError> {
         let host = Caller {
@@ -126,6 +137,7 @@ impl Engine {
         };
         let (purged, state) = match left {
             Ok((purged, state)) => (purged, Some(state)),
+            Err(error) if !is_lasting(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!(index = %index.name, %error, "an index is emptied: what it may keep cannot be told");
                 let litter = index.segments.iter().map(|segment| folder_of_segment(&index.id, &segment.id)).collect();
@@ -135,7 +147,7 @@ impl Engine {
                 )
             }
         };
-        self.commit_purge(by, index, before, purged, state.as_deref()).await
+        self.commit_purge(by, index, step, purged, state.as_deref()).await
     }
 
     /// The segments without the rows that the relation does not show, and the state that it was asked in.
@@ -157,7 +169,7 @@ impl Engine {
         &self,
         by: &Stamp,
         index: &Arc<IndexRecord>,
-        before: Before,
+        step: Step,
         purged: Purged,
         state: Option<&DatasetState>,
     ) -> Result<PurgedIndex, EngineError> {
@@ -170,7 +182,7 @@ impl Engine {
             // It has no row that this state does not have as it was indexed.
             Some(state) => Seen {
                 dataset: DatasetId::new(&state.id).unwrap_or_else(|_| index.seen.dataset.clone()),
-                version: if before.is_seen_by(&index.seen) { state.version } else { index.seen.version },
+                version: step.seen_after(&index.seen),
                 tombstones: state.tombstones.mark(),
                 files: state.file_marks(),
             },
@@ -202,5 +214,20 @@ impl Engine {
         // Now: who asked for it wants to know that they are gone.
         lakehouse_vector::sweep_folders(&self.meta, &self.buckets, &litter).await?;
         Ok(PurgedIndex { index: index.name.clone(), rows_removed, segments_rewritten: written.len() as u64, is_emptied })
+    }
+}
+
+/// Whether the relation will not be readable as it was indexed by waiting: a busy server, a deadline or a store that fails pass.
+fn is_lasting(error: &EngineError) -> bool {
+    match error {
+        EngineError::IndexOutdated { .. } | EngineError::Catalog(_) | EngineError::Vector(VectorError::Damaged { .. }) => true,
+        EngineError::Query(error) => matches!(
+            error,
+            QueryError::UnknownTable { .. }
+                | QueryError::UnknownColumn { .. }
+                | QueryError::Plan { .. }
+                | QueryError::Definition { .. }
+        ),
+        _ => false,
     }
 }

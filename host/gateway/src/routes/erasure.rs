@@ -1,7 +1,7 @@
 //! Erasure: subjects are taken out of everything that holds them, and the certificate says so.
 
 use axum::{extract::State, response::Response};
-use lakehouse_engine::{Action, Certificate, Erase};
+use lakehouse_engine::{Action, Certificate, ERASURE, Erase};
 use lakehouse_types::{CertificateId, ColumnName, DatasetName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -175,7 +175,7 @@ struct Certificates {
 async fn erase(State(app): State<App>, Who(caller): Who, later: Later, Json(body): Json<EraseBody>) -> Result<Response, Problem> {
     let EraseBody { dataset, row_key_column: column, row_key_values: values } = body;
     let (engine, asking, subject) = (app.engine.clone(), caller.clone(), dataset.to_string());
-    later::answer(&app, &caller, later, "erasure", subject, |progress| async move {
+    later::answer(&app, &caller, later, ERASURE, subject, |progress| async move {
         Ok(CertificateBody::from(engine.erase(&asking, Erase { dataset, column, values }, progress).await?))
     })
     .await

@@ -42,8 +42,8 @@ pub(super) async fn switch(bucket: &Bucket, generation: u64) -> Result<()> {
     let put = bucket.store().put_opts(&marker(generation), Vec::new().into(), options).await;
     match put {
         Ok(_) => Ok(()),
-        // A repeated call whose first answer was lost: the store has one writer, so the marker is its own.
-        Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+        // A repeated call whose first answer was lost: the store has one writer, so a marker that is there is its own.
+        Err(object_store::Error::AlreadyExists { .. }) if markers(bucket).await?.contains(&generation) => Ok(()),
         Err(error) => Err(bucket.error(error)),
     }
 }

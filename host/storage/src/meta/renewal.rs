@@ -37,7 +37,8 @@ impl Meta {
     /// Copies what is live into a new generation, switches to it, and deletes the old one. Runs to its end when the caller leaves.
     ///
     /// # Errors
-    /// When transactions stay open for ten seconds, or the bucket fails: the old generation holds then, or the new one, whole.
+    /// When transactions stay open for ten seconds, or the bucket fails: the old generation holds then. When it cannot be told which
+    /// one holds, the store is closed; the next start looks.
     pub async fn renew(&self) -> Result<Renewal> {
         let meta = self.clone();
         self.runtime().spawn(async move { meta.renew_now().await }).await.map_err(|_| StorageError::TaskLost)?
@@ -51,12 +52,26 @@ impl Meta {
         let old = self.store();
         old.db.flush().await?;
         let next = old.generation + 1;
+        // One that holds already would be emptied by what follows.
+        if generation::present(&bucket).await? != old.generation {
+            return Err(StorageError::Superseded);
+        }
         // Of a renewal that did not end.
         generation::clear(&bucket, next).await?;
         let new = Store::open(&bucket, &shared.options, next).await?;
         let (records, bytes) = copy(&old, &new).await?;
         new.db.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await?;
-        generation::switch(&bucket, next).await?;
+        if let Err(error) = generation::switch(&bucket, next).await {
+            // The marker may be there all the same, or come to be: both generations are whole and equal, and stay so, since nobody
+            // writes to either before the next start has looked.
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the metadata store stops: it is not known which generation holds"
+            );
+            let _ = new.db.close().await;
+            self.close().await?;
+            return Err(error);
+        }
         shared.store.store(Arc::new(new));
         if let Err(error) = self.retire(&bucket, old).await {
             tracing::warn!(

@@ -388,3 +388,26 @@ async fn a_transaction_that_stays_open_is_not_renewed_away() {
     renewal.await.unwrap().unwrap();
     assert_eq!(meta.collection::<Number>().get("a").await.unwrap(), Some(Number(1)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_that_is_in_doubt_stops_the_store_and_loses_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let kind = || BucketKind::Local { path: root.path().to_owned() };
+    let open = buckets(kind()).await;
+    let meta = Meta::open(&open.primary(), MetaOptions::default()).await.unwrap();
+    put(&meta, "a", 1).await;
+    // A folder where the marker should be makes its creation fail.
+    let marker = root.path().join("_meta/generation-0000000002");
+    std::fs::create_dir_all(marker.join("in the way")).unwrap();
+    assert!(meta.renew().await.is_err());
+    let error = meta.begin().await.map(|_| ()).unwrap_err();
+    assert_eq!(error.code(), Code::ShuttingDown, "nobody writes to what may not hold");
+    drop((meta, open));
+    std::fs::remove_dir_all(marker).unwrap();
+    let open = buckets(kind()).await;
+    let meta = Meta::open(&open.primary(), MetaOptions::default()).await.unwrap();
+    assert_eq!(meta.collection::<Number>().get("a").await.unwrap(), Some(Number(1)));
+    put(&meta, "b", 2).await;
+    meta.renew().await.unwrap();
+    assert_eq!(meta.collection::<Number>().all().await.unwrap().len(), 2);
+}

@@ -208,9 +208,34 @@ async fn what_happens_meanwhile_is_not_undone() {
     let state = pinned();
     host.tables.restore(&stamp(), &name("people"), vec![json!("C-000003")]).await.unwrap();
     assert!(!host.tables.could_swap(&state).await, "the rows were shown again");
+    let keys = Arc::new(crate::Tombstones::new(None, ["C-000004"]));
+    let scope = Scope::Erase { column: column("code"), keys, number: 1 };
+    let state = pinned();
+    assert!(host.tables.could_swap_in(&state, &scope).await);
+    host.hide("people", &["C-000004"]).await;
+    assert!(!host.tables.could_swap_in(&state, &scope).await, "the row was hidden since, and not counted as hidden");
     let state = pinned();
     write(&host.tables, WriteSpec { mode: WriteMode::Replace, ..spec("people") }, vec![rows(0, 5)]).await.unwrap();
     assert!(!host.tables.could_swap(&state).await, "the files are gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_deletes_what_no_version_names_and_spares_who_writes() {
+    let directory = TempDir::new().unwrap();
+    let host = Host::open(&directory).await;
+    host.write("people", vec![rows(0, 10)]).await.unwrap();
+    // As an older copy of a bucket, another writer or an earlier release may leave it.
+    let folder = host.folder("people");
+    let named = host.data_files().remove(0);
+    std::fs::copy(folder.join(&named), folder.join("unnamed.zstd.parquet")).unwrap();
+    let mut open = begin(&host.tables, spec("people")).await.unwrap();
+    for part in 1..40 {
+        open.write(rows(part * 8192, (part + 1) * 8192)).await.unwrap();
+    }
+    host.tables.purge(&name("people")).await.unwrap();
+    assert!(!folder.join("unnamed.zstd.parquet").exists() && folder.join(named).exists());
+    assert_eq!(open.finish(Vec::new(), 0).await.unwrap().rows, 39 * 8192);
+    assert_eq!(host.number("SELECT count(*) FROM people").await, 39 * 8192 + 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
