@@ -276,7 +276,7 @@ pub(crate) struct CreateKey {
     /// admin, operator, writer or reader
     #[arg(long)]
     pub(crate) role: String,
-    /// dataset|view|index|profile:NAME[:read,write]; NAME may be `*`; read is meant when no verb is named, and only datasets can be
+    /// dataset|view|index|profile|source:NAME[:read,write]; NAME may be `*`; read is meant when no verb is named, and only datasets can be
     /// written
     #[arg(long = "grant", value_name = "GRANT")]
     pub(crate) grants: Vec<String>,

@@ -6,6 +6,7 @@ use lakehouse_tables::TableError;
 use lakehouse_types::{Code, Fault, Members};
 
 use crate::format::FORMATS;
+use crate::postgres::SourceError;
 
 /// Why an ingest failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,8 @@ pub enum IngestError {
     #[error("a reader task ended abnormally")]
     Task(#[from] tokio::task::JoinError),
     #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
     Table(#[from] TableError),
 }
 
@@ -105,12 +108,14 @@ impl Fault for IngestError {
             Self::Body(_) => Code::InvalidBody,
             Self::Spool(_) => Code::StorageUnavailable,
             Self::Arrow(_) | Self::Task(_) | Self::Stopped => Code::Internal,
+            Self::Source(error) => error.code(),
             Self::Table(error) => error.code(),
         }
     }
 
     fn public(&self) -> String {
         match self {
+            Self::Source(error) => error.public(),
             Self::Table(error) => error.public(),
             Self::Arrow(_) | Self::Task(_) | Self::Stopped => "the input could not be read".to_owned(),
             other => other.to_string(),
@@ -120,6 +125,7 @@ impl Fault for IngestError {
     fn members(&self) -> Members {
         let mut members = Members::new();
         match self {
+            Self::Source(error) => return error.members(),
             Self::Table(error) => return error.members(),
             Self::Malformed { line, column, .. } => {
                 members.insert("line".to_owned(), (*line).into());

@@ -122,8 +122,8 @@ impl IngestOptions {
 /// Turns files into rows of datasets.
 #[derive(Clone)]
 pub struct Ingest {
-    tables: Arc<Tables>,
-    options: Arc<IngestOptions>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) options: Arc<IngestOptions>,
 }
 
 impl fmt::Debug for Ingest {

@@ -1,4 +1,5 @@
-//! Files become rows: CSV, TSV, JSON, NDJSON, Parquet and Arrow IPC, plain or compressed, into tables.
+//! Files become rows, and so do tables and queries of databases: CSV, TSV, JSON, NDJSON, Parquet and Arrow IPC, plain or
+//! compressed; PostgreSQL.
 //!
 //! **Invariants**: memory is bounded whatever the file's size; types are inferred over the whole file, so that the last line
 //! counts as much as the first; an ingest that fails leaves nothing behind; errors name lines, columns and types, never values.
@@ -11,10 +12,14 @@ mod error;
 mod format;
 mod ingest;
 mod json; // JSON, NDJSON
+mod postgres; // PostgreSQL
 mod records; // bytes → delimited records
 mod rows; // batches on their way, rows left out
 mod spool; // the body on disk
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing; // a PostgreSQL server for tests
 
 pub use error::IngestError;
 pub use format::Format;
 pub use ingest::{Ingest, IngestMode, IngestOptions, IngestReport, IngestRequest, OnError, UnknownWord};
+pub use postgres::{PasswordFrom, PostgresSource, PullRequest, Pulled, Selection, SourceError, TableName, Tls, WholeRead};

@@ -9,6 +9,7 @@ mod query; // queries and ingest
 mod section; // one TOML table, read key by key
 mod server; // listening, keys, logging
 mod settings; // the whole
+mod source; // databases to ingest from
 mod storage;
 mod vector; // indexes and searches // buckets, metadata, truth files
 
@@ -17,5 +18,6 @@ pub use plugins::PluginSettings;
 pub use query::{IngestSettings, QuerySettings};
 pub use server::{AuthSettings, LogFormat, LogSettings, ServerSettings};
 pub use settings::Settings;
+pub use source::{SourcePassword, SourceSettings, SourceTls};
 pub use storage::{BucketSettings, StorageSettings, TruthSettings};
 pub use vector::VectorSettings;

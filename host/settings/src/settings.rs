@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lakehouse_types::BucketName;
+use lakehouse_types::{BucketName, SourceName};
 
 use crate::{
     AuthSettings, BucketSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings, ServerSettings, SettingsError,
-    StorageSettings, TruthSettings, VectorSettings,
+    SourcePassword, SourceSettings, StorageSettings, TruthSettings, VectorSettings,
     error::Problem,
     section::{self, Problems, Section},
 };
@@ -29,6 +29,8 @@ pub struct Settings {
     pub vector: VectorSettings,
     pub plugins: PluginSettings,
     pub ingest: IngestSettings,
+    /// Databases that may be ingested from; none unless the file names some.
+    pub sources: BTreeMap<SourceName, SourceSettings>,
     pub storage: StorageSettings,
     pub truth: TruthSettings,
     pub log: LogSettings,
@@ -66,7 +68,7 @@ impl Settings {
         }
     }
 
-    /// Resolves the relative paths of buckets, spill, spool, plugin folder and cache against the data folder.
+    /// Resolves the relative paths of buckets, sources, spill, spool, plugin folder and cache against the data folder.
     #[must_use]
     pub fn rooted(mut self, data: &Path) -> Self {
         for bucket in self.buckets.values_mut() {
@@ -76,6 +78,14 @@ impl Settings {
         }
         root(&mut self.query.spill_path, data);
         root(&mut self.ingest.spool_path, data);
+        for source in self.sources.values_mut() {
+            if let Some(SourcePassword::File(path)) = &mut source.password {
+                root(path, data);
+            }
+            if let Some(path) = &mut source.ca_file {
+                root(path, data);
+            }
+        }
         root(&mut self.plugins.folder, data);
         root(&mut self.plugins.cache_path, data);
         if let Some(distribution) = &mut self.plugins.distribution {
@@ -100,6 +110,7 @@ impl Settings {
             vector: VectorSettings::read(file.section("vector")),
             plugins: PluginSettings::read(file.section("plugins")),
             ingest: IngestSettings::read(file.section("ingest")),
+            sources: SourceSettings::read(file.section("sources")),
             storage: StorageSettings::read(file.section("storage")),
             truth: TruthSettings::read(file.section("truth")),
             log: LogSettings::read(file.section("log")),

@@ -12,5 +12,5 @@ pub use code::{Code, ErrorKind};
 pub use fault::{Fault, Members};
 pub use ids::{
     Actor, BucketName, ColumnName, DatasetId, DatasetName, Digest, IdError, IndexId, IndexName, KeyId, KeyName, PluginName,
-    ProfileId, RequestId, RuleName, ViewName,
+    ProfileId, RequestId, RuleName, SourceName, ViewName,
 };
