@@ -19,6 +19,7 @@ mod plugins;
 mod profiles;
 mod query;
 mod runtime; // the CPU runtime
+mod sources; // databases to ingest from
 mod tasks; // what runs in the background
 mod tombstones;
 mod truth;
@@ -38,6 +39,7 @@ pub use journal::{JournalStats, OWN_EVENTS_BACK};
 pub use page::Page;
 pub use plugins::{PluginCounts, PluginDetail, PluginPage};
 pub use query::RowCount;
+pub use sources::IngestSource;
 pub use tombstones::{Bury, Restore};
 pub use truth::{TruthRule, TruthRules};
 pub use vectors::{
@@ -50,7 +52,7 @@ pub use lakehouse_catalog::{
     ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile, ProfileInput, Redaction,
     RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
 };
-pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError};
+pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError, Selection, TableName};
 pub use lakehouse_journal::{Event, EventKind, Filter as EventFilter, Outcome as EventOutcome, Page as EventPage};
 pub use lakehouse_plugins::{
     ChatRequest, Check as PluginCheck, Compiler, DryRun, DryRunInput, DryRunReport, EmbedRequest, FolderFailure, Header,

@@ -9,6 +9,7 @@ mod dry_run;
 mod health;
 mod indexes;
 pub(crate) mod ingest;
+mod ingest_db;
 mod journal;
 mod keys;
 mod pages;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Route> {
         health::routes(),
         pages::routes(),
         ingest::routes(),
+        ingest_db::routes(),
         query::routes(),
         buckets::routes(),
         datasets::routes(),
