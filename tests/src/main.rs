@@ -18,6 +18,7 @@ mod journal;
 mod kinds;
 mod openapi;
 mod plugins;
+mod postgres;
 mod probes;
 mod profiles;
 mod search;

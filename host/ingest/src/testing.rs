@@ -269,9 +269,13 @@ fn binaries() -> PathBuf {
     });
     let newest = installed.max().map(|(_, folder)| folder);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = || std::env::split_paths(&path).find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists());
+    let on_path =
+        || std::env::split_paths(&path).find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists());
     newest.or_else(on_path).unwrap_or_else(|| {
-        let _ = writeln!(std::io::stderr(), "no PostgreSQL here: `make test` installs one on Debian and Ubuntu, or say where in {BIN}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "no PostgreSQL here: `make test` installs one on Debian and Ubuntu, or say where in {BIN}"
+        );
         panic!("no PostgreSQL")
     })
 }

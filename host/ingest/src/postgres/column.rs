@@ -61,9 +61,7 @@ impl Column {
             Kind::Text => Self::Text(StringBuilder::new()),
             Kind::Binary => Self::Binary(BinaryBuilder::new()),
             Kind::Date => Self::Date(Date32Builder::new()),
-            Kind::Timestamp | Kind::Instant => {
-                Self::Micros(TimestampMicrosecondBuilder::new().with_data_type(kind.data_type()))
-            }
+            Kind::Timestamp | Kind::Instant => Self::Micros(TimestampMicrosecondBuilder::new().with_data_type(kind.data_type())),
             Kind::List(item) => Self::List {
                 item: match kind.data_type() {
                     DataType::List(field) => field,
@@ -104,7 +102,8 @@ impl Column {
                     column.append(*value)?;
                 }
                 let grown = i32::try_from(values.len()).map_err(|_| BROKEN)?;
-                let end = offsets.last().copied().unwrap_or_default().checked_add(grown).ok_or("an array too long for a batch")?;
+                let end =
+                    offsets.last().copied().unwrap_or_default().checked_add(grown).ok_or("an array too long for a batch")?;
                 offsets.push(end);
                 nulls.append(true);
             }

@@ -173,7 +173,9 @@ impl Fault for SourceError {
     fn members(&self) -> Members {
         let mut members = Members::new();
         let state = match self {
-            Self::Closed { state, .. } | Self::Refused { state, .. } | Self::Lost { state: Some(state), .. } => Some(state.as_str()),
+            Self::Closed { state, .. } | Self::Refused { state, .. } | Self::Lost { state: Some(state), .. } => {
+                Some(state.as_str())
+            }
             Self::TimedOut { .. } => Some(SqlState::QUERY_CANCELED.code()),
             _ => None,
         };

@@ -14,7 +14,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::TlsStream;
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error, RowStream, Statement};
 
-use super::socket::{self, Socket, Bounded, MAX_ROW_MIB, is_too_long};
+use super::socket::{self, Bounded, MAX_ROW_MIB, Socket, is_too_long};
 use super::tls::Connector;
 use super::{PostgresSource, SourceError};
 

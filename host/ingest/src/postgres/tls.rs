@@ -16,7 +16,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::Tls;
-use super::socket::{Socket, Bounded};
+use super::socket::{Bounded, Socket};
 
 /// Makes encrypted streams for one host; makes none for a source without TLS, of which it is never asked.
 #[derive(Clone)]
