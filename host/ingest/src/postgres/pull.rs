@@ -43,7 +43,7 @@ pub enum Pulled {
     /// The request was answered before; this is its report.
     Replayed(IngestReport),
     /// Every row is here, and none is visible.
-    Whole(WholeRead),
+    Whole(Box<WholeRead>),
 }
 
 /// A read that went to its end.
@@ -94,7 +94,7 @@ impl Ingest {
             Begin::Writer(writer) => writer,
         };
         match read(source, &request.selection, self.options.batch_rows, &mut writer).await {
-            Ok(()) => Ok(Pulled::Whole(WholeRead { writer })),
+            Ok(()) => Ok(Pulled::Whole(Box::new(WholeRead { writer }))),
             Err(error) => {
                 writer.abort().await;
                 Err(error)

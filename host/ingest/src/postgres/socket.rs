@@ -86,7 +86,9 @@ pub(super) struct TooLong;
 pub(super) fn is_too_long(error: &tokio_postgres::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        if inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<TooLong>()) {
+        if let Some(reason) = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
+            && reason.is::<TooLong>()
+        {
             return true;
         }
         cause = inner.source();

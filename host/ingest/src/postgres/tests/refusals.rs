@@ -71,7 +71,7 @@ async fn a_refusal_has_its_sqlstate_and_its_place_and_no_value() {
         let (code, public, members) = told(&error);
         assert_eq!((code.as_str(), members["sqlstate"].as_str()), ("source_refused", Some(state)), "{selection:?}: {public}");
         assert!(public.contains(said), "{selection:?}: {public}");
-        assert_eq!(members.get("position").and_then(|place| place.as_u64()), place, "{selection:?}");
+        assert_eq!(members.get("position").and_then(serde_json::Value::as_u64), place, "{selection:?}");
         assert!(!format!("{public}{members:?}{error:?}").contains("canary"), "{error:?}");
     }
     assert!(lake.tables.dataset(&name("t")).is_none());
