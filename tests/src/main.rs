@@ -12,6 +12,7 @@ mod access;
 mod cli;
 mod crash;
 mod hostile;
+mod imports;
 mod indexes;
 mod ingest;
 mod journal;

@@ -12,7 +12,7 @@ use lakehouse_storage::StorageError;
 use lakehouse_tables::TableError;
 use lakehouse_truth::TruthError;
 use lakehouse_types::{
-    Code, DatasetName, ErrorKind, Fault, IndexName, Members, PluginName, ProfileId, RuleName, SourceName, ViewName,
+    BucketName, Code, DatasetName, ErrorKind, Fault, IndexName, Members, PluginName, ProfileId, RuleName, SourceName, ViewName,
 };
 use lakehouse_vector::VectorError;
 use serde_json::json;
@@ -46,6 +46,8 @@ pub enum EngineError {
     /// Whether or not there is such a source.
     #[error("the key has no read grant on source `{source_name}`")]
     NoSourceGrant { source_name: SourceName },
+    #[error("the path stands in no folder of bucket `{bucket}` that may be imported from ([ingest] import)")]
+    NoImport { bucket: BucketName },
     #[error("source `{source_name}` is not in the server's config")]
     UnknownSource { source_name: SourceName, valid: Vec<SourceName> },
     /// As many read it as its operator allows.
@@ -160,7 +162,7 @@ macro_rules! delegate {
 impl Fault for EngineError {
     fn code(&self) -> Code {
         delegate!(self, fault => fault.code(),
-            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } | Self::NoSourceGrant { .. } | Self::RuleOfReadView { .. } => {
+            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } | Self::NoSourceGrant { .. } | Self::NoImport { .. } | Self::RuleOfReadView { .. } => {
                 Code::Forbidden
             }
             Self::UnknownSource { .. } => Code::UnknownSource,
@@ -199,6 +201,7 @@ impl Fault for EngineError {
             }
             Self::NoWriteGrant { .. }
             | Self::NoSourceGrant { .. }
+            | Self::NoImport { .. }
             | Self::UnknownSource { .. }
             | Self::SourceBusy { .. }
             | Self::NoReadGrant { .. }

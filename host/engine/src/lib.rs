@@ -9,6 +9,7 @@ mod datasets;
 mod engine; // open, run, shut down
 mod error;
 mod health;
+mod imports; // files of buckets
 mod ingest;
 mod insight; // what a rule's changer could come to see
 mod journal;
@@ -34,6 +35,7 @@ pub use datasets::Dataset;
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
 pub use health::Health;
+pub use imports::IngestBucket;
 pub use ingest::{IngestFile, Ingested};
 pub use journal::{JournalStats, OWN_EVENTS_BACK};
 pub use page::Page;
@@ -52,7 +54,7 @@ pub use lakehouse_catalog::{
     ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile, ProfileInput, Redaction,
     RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
 };
-pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError, Selection, TableName};
+pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError, PathPattern, Selection, TableName};
 pub use lakehouse_journal::{Event, EventKind, Filter as EventFilter, Outcome as EventOutcome, Page as EventPage};
 pub use lakehouse_plugins::{
     ChatRequest, Check as PluginCheck, Compiler, DryRun, DryRunInput, DryRunReport, EmbedRequest, FolderFailure, Header,

@@ -5,8 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use lakehouse_access::{AccessError, Caller};
-use lakehouse_ingest::{IngestMode, PasswordFrom, PostgresSource, PullRequest, Pulled, Selection, Tls};
+use lakehouse_access::Caller;
+use lakehouse_ingest::{IngestMode, PasswordFrom, PostgresSource, PullRequest, Selection, Tls};
 use lakehouse_settings::{SourcePassword, SourceSettings, SourceTls};
 use lakehouse_types::{BucketName, ColumnName, DatasetName, SourceName};
 use tokio::{
@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Engine, EngineError, Ingested};
+use crate::{Engine, EngineError, Ingested, imports::settle};
 
 /// How long a read waits for its turn.
 const WAIT: Duration = Duration::from_secs(30);
@@ -116,17 +116,7 @@ impl Engine {
                 read = read => read?,
                 _ = left => return Err(EngineError::Lost("a caller left while a source was read")),
             };
-            match pulled {
-                Pulled::Replayed(report) => Ok(Ingested { report, is_repeat: true }),
-                Pulled::Whole(rows) if lease.holds() => {
-                    let report = rows.commit().await?;
-                    Ok(Ingested { is_repeat: report.is_repeat, report })
-                }
-                Pulled::Whole(rows) => {
-                    rows.discard().await;
-                    Err(AccessError::Ended.into())
-                }
-            }
+            settle(pulled, lease.holds()).await
         };
         let outcome = self.changes.to_the_end(Box::pin(work)).await;
         drop(stays);

@@ -54,6 +54,14 @@ pub enum IngestError {
     },
     #[error("the body ended early")]
     Body(#[source] std::io::Error),
+    #[error("no file matches the path")]
+    NoFiles,
+    #[error("the path matches more than {files} files, or more than {objects} objects stand below it: import in smaller parts")]
+    TooManyFiles { files: usize, objects: usize },
+    #[error("the file could not be read: it is gone, has changed since it was listed, or its bucket does not answer")]
+    Object(#[source] object_store::Error),
+    #[error("file `{file}`: {error}")]
+    InFile { file: String, error: Box<IngestError> },
     #[error("the spool file could not be used")]
     Spool(#[source] std::io::Error),
     #[error("an array could not be built")]
@@ -69,6 +77,11 @@ pub enum IngestError {
 }
 
 impl IngestError {
+    /// Of one file among several.
+    pub(crate) fn in_file(self, file: &str) -> Self {
+        Self::InFile { file: file.to_owned(), error: Box::new(self) }
+    }
+
     /// The reason without the line, for a list of rejected rows.
     pub(crate) fn reason(&self) -> String {
         match self {
@@ -103,10 +116,13 @@ impl Fault for IngestError {
             | Self::TooManyMembers { .. }
             | Self::PartTooLarge { .. }
             | Self::RecordTooLarge { .. }
-            | Self::Broken { .. } => Code::InvalidData,
+            | Self::Broken { .. }
+            | Self::NoFiles
+            | Self::TooManyFiles { .. } => Code::InvalidData,
+            Self::InFile { error, .. } => error.code(),
             Self::TooLarge { .. } => Code::BodyTooLarge,
             Self::Body(_) => Code::InvalidBody,
-            Self::Spool(_) => Code::StorageUnavailable,
+            Self::Spool(_) | Self::Object(_) => Code::StorageUnavailable,
             Self::Arrow(_) | Self::Task(_) | Self::Stopped => Code::Internal,
             Self::Source(error) => error.code(),
             Self::Table(error) => error.code(),
@@ -117,6 +133,7 @@ impl Fault for IngestError {
         match self {
             Self::Source(error) => error.public(),
             Self::Table(error) => error.public(),
+            Self::InFile { file, error } => format!("file `{file}`: {}", error.public()),
             Self::Arrow(_) | Self::Task(_) | Self::Stopped => "the input could not be read".to_owned(),
             other => other.to_string(),
         }
@@ -127,6 +144,10 @@ impl Fault for IngestError {
         match self {
             Self::Source(error) => return error.members(),
             Self::Table(error) => return error.members(),
+            Self::InFile { file, error } => {
+                members = error.members();
+                members.insert("file".to_owned(), file.clone().into());
+            }
             Self::Malformed { line, column, .. } => {
                 members.insert("line".to_owned(), (*line).into());
                 members.insert("column".to_owned(), (*column).into());

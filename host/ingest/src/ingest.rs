@@ -23,7 +23,7 @@ use crate::spool::Spool;
 use crate::{Format, IngestError, columnar, delimited, json};
 
 /// Batches that wait for the table.
-const QUEUE: usize = 2;
+pub(crate) const QUEUE: usize = 2;
 
 /// What an ingest did.
 pub type IngestReport = CommitReport;
@@ -204,16 +204,16 @@ fn fingerprint(key: &str, request: &IngestRequest, format: Format, spool: &Spool
 }
 
 /// One pass over a spool, on a thread that may block.
-struct Reader {
-    format: Format,
-    spool: Spool,
-    existing: Option<SchemaRef>,
-    options: Arc<IngestOptions>,
+pub(crate) struct Reader {
+    pub(crate) format: Format,
+    pub(crate) spool: Spool,
+    pub(crate) existing: Option<SchemaRef>,
+    pub(crate) options: Arc<IngestOptions>,
 }
 
 impl Reader {
     /// Answers what was left out. The way to the table ends with the reading: whoever receives would wait for more else.
-    fn read(self, mut rows: Rows) -> Result<(Vec<Rejected>, u64), IngestError> {
+    pub(crate) fn read(self, mut rows: Rows) -> Result<(Vec<Rejected>, u64), IngestError> {
         let (spool, options, existing) = (&self.spool, self.options.as_ref(), self.existing.as_deref());
         match self.format {
             Format::Csv => delimited::read(spool, None, existing, options, &mut rows)?,

@@ -32,7 +32,7 @@ mod error;
 mod kind; // which type becomes which
 mod numeric; // the binary form of numerics
 mod plan; // a statement and its columns
-mod pull; // one ingest
+mod pull; // one read
 mod selection; // a table, or a query
 mod session; // a connection, signed in
 mod socket; // bytes, with rows of bounded length
@@ -43,6 +43,6 @@ mod tls;
 mod tests;
 
 pub use error::SourceError;
-pub use pull::{PullRequest, Pulled, WholeRead};
+pub use pull::PullRequest;
 pub use selection::{Selection, TableName};
 pub use source::{PasswordFrom, PostgresSource, Tls};

@@ -4,6 +4,7 @@
 //! ignored. The shipped file states the built-in defaults: a test compares the two.
 
 mod error;
+mod import; // folders to import from
 mod plugins; // the sandbox's ceilings and folders
 mod query; // queries and ingest
 mod section; // one TOML table, read key by key
@@ -14,6 +15,7 @@ mod storage;
 mod vector; // indexes and searches // buckets, metadata, truth files
 
 pub use error::{Problem, SettingsError};
+pub use import::ImportFolder;
 pub use plugins::PluginSettings;
 pub use query::{IngestSettings, QuerySettings};
 pub use server::{AuthSettings, LogFormat, LogSettings, ServerSettings};

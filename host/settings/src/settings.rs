@@ -123,6 +123,11 @@ impl Settings {
                 settings.query.deadline.as_millis()
             ));
         }
+        for folder in &settings.ingest.import {
+            if !settings.buckets.contains_key(&folder.bucket) {
+                file.report(format!("\"import\" in [ingest] names bucket \"{}\", which [buckets] does not", folder.bucket));
+            }
+        }
         if settings.is_exposed() {
             file.report(format!(
                 "\"enabled\" in [auth] is false and \"listen\" in [server] is {}: everybody who reaches it would be an admin; listen on \

@@ -9,6 +9,7 @@ mod dry_run;
 mod health;
 mod indexes;
 pub(crate) mod ingest;
+mod ingest_bucket;
 mod ingest_db;
 mod journal;
 mod keys;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Route> {
         health::routes(),
         pages::routes(),
         ingest::routes(),
+        ingest_bucket::routes(),
         ingest_db::routes(),
         query::routes(),
         buckets::routes(),

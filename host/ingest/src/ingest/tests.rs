@@ -23,7 +23,7 @@ use crate::{Format, IngestError};
 pub(crate) struct Lake {
     pub(crate) ingest: Ingest,
     pub(crate) tables: Arc<Tables>,
-    buckets: Buckets,
+    pub(crate) buckets: Buckets,
     _spool: TempDir,
 }
 

@@ -1,7 +1,6 @@
-//! One ingest from a database: begin, read to the end, commit.
+//! One ingest from a database: begin, read to the end.
 //!
-//! **Invariant**: reading and committing are two steps, so that whoever asked can still leave, or be turned away, between them; a
-//! read that is dropped cancels its query and leaves nothing behind.
+//! **Invariant**: a read that is dropped cancels its query and leaves nothing behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use super::plan::Plan;
 use super::session::Session;
 use super::{PostgresSource, Selection, SourceError};
 use crate::delimited::BATCH_BYTES;
-use crate::{Ingest, IngestError, IngestMode, IngestReport};
+use crate::{Ingest, IngestError, IngestMode, Pulled, WholeRead};
 
 /// How much longer than its own limit the database is given to say that it was reached.
 const GRACE: Duration = Duration::from_secs(5);
@@ -35,36 +34,6 @@ pub struct PullRequest {
     pub key: Option<ColumnName>,
     pub idempotency_key: Option<String>,
     pub by: Stamp,
-}
-
-/// What became of a read.
-#[derive(Debug)]
-pub enum Pulled {
-    /// The request was answered before; this is its report.
-    Replayed(IngestReport),
-    /// Every row is here, and none is visible.
-    Whole(Box<WholeRead>),
-}
-
-/// A read that went to its end.
-#[derive(Debug)]
-pub struct WholeRead {
-    writer: TableWriter,
-}
-
-impl WholeRead {
-    /// Commits the rows as one version; durable and visible to the next read when this returns.
-    ///
-    /// # Errors
-    /// When they cannot be stored; the dataset is then as before.
-    pub async fn commit(self) -> Result<IngestReport, IngestError> {
-        Ok(self.writer.finish(Vec::new(), 0).await?)
-    }
-
-    /// Forgets the rows.
-    pub async fn discard(self) {
-        self.writer.abort().await;
-    }
 }
 
 impl Ingest {
@@ -94,7 +63,7 @@ impl Ingest {
             Begin::Writer(writer) => writer,
         };
         match read(source, &request.selection, self.options.batch_rows, &mut writer).await {
-            Ok(()) => Ok(Pulled::Whole(Box::new(WholeRead { writer }))),
+            Ok(()) => Ok(Pulled::Whole(Box::new(WholeRead { writer, rejected: Vec::new(), rejected_rows: 0 }))),
             Err(error) => {
                 writer.abort().await;
                 Err(error)

@@ -10,10 +10,10 @@ use arrow::util::display::array_value_to_string;
 use lakehouse_types::{Fault, Members};
 use tokio::sync::OnceCell;
 
-use super::{PostgresSource, PullRequest, Pulled, Selection};
+use super::{PostgresSource, PullRequest, Selection};
 use crate::ingest::tests::{Lake, name, request};
 use crate::testing::PostgresServer;
-use crate::{Format, IngestError, IngestMode, IngestReport};
+use crate::{Format, IngestError, IngestMode, IngestReport, Pulled};
 
 /// The server that most tests share; each has tables of its own.
 async fn server() -> &'static PostgresServer {
