@@ -264,7 +264,7 @@ async fn what_cannot_be_read_is_a_problem_and_nothing_is_half_done() {
 async fn a_database_that_dies_and_a_caller_that_leaves_leave_nothing() {
     let server = PostgresServer::start().await;
     let lake = lake(&server).await;
-    let endless = "SELECT n, repeat('x', 500) AS v FROM generate_series(1, 1000000000) n";
+    let endless = "SELECT generate_series(1, 1000000000) AS n, repeat('x', 500) AS v";
 
     let leaving = pull(&lake, query("t", endless));
     tokio::select! {

@@ -60,8 +60,12 @@ pub enum IngestError {
     TooManyFiles { files: usize, objects: usize },
     #[error("the file could not be read: it is gone, has changed since it was listed, or its bucket does not answer")]
     Object(#[source] object_store::Error),
-    #[error("file `{file}`: {error}")]
-    InFile { file: String, error: Box<IngestError> },
+    #[error("file `{file}` could not be read")]
+    InFile {
+        file: String,
+        #[source]
+        error: Box<IngestError>,
+    },
     #[error("the spool file could not be used")]
     Spool(#[source] std::io::Error),
     #[error("an array could not be built")]

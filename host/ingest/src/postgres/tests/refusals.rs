@@ -182,7 +182,7 @@ async fn a_database_that_goes_away_leaves_nothing() {
     let lake = Lake::open().await;
     let source = server.shared_source();
     run(&lake, &source, pull(query("SELECT 1 AS n, 'x' AS v"))).await.unwrap();
-    let endless = pull(query("SELECT n, repeat('x', 1000) AS v FROM generate_series(1, 1000000000) n"));
+    let endless = pull(query("SELECT generate_series(1, 1000000000) AS n, repeat('x', 1000) AS v"));
     let (read, ()) = tokio::join!(run(&lake, &source, endless), async {
         server.await_running(1).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
