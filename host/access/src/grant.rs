@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use lakehouse_types::{DatasetName, IdError, IndexName, ProfileId, ViewName};
+use lakehouse_types::{DatasetName, IdError, IndexName, ProfileId, SourceName, ViewName};
 use serde::{Deserialize, Serialize};
 
 use crate::AccessError;
@@ -49,6 +49,8 @@ pub enum GrantTarget {
     Index(NameOrAll<IndexName>),
     /// Allows the profile to be named in a request.
     Profile(NameOrAll<ProfileId>),
+    /// Allows whatever the source's own user may read to be ingested, into datasets that the key may write.
+    Source(NameOrAll<SourceName>),
 }
 
 impl GrantTarget {
@@ -58,6 +60,7 @@ impl GrantTarget {
             Self::View(_) => "view",
             Self::Index(_) => "index",
             Self::Profile(_) => "profile",
+            Self::Source(_) => "source",
         }
     }
 }
@@ -108,12 +111,14 @@ struct Wire {
     index: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     profile: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
     verbs: Vec<Verb>,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum WireError {
-    #[error("a grant names exactly one of `dataset`, `view`, `index`, `profile`")]
+    #[error("a grant names exactly one of `dataset`, `view`, `index`, `profile`, `source`")]
     Target,
     #[error("{0}, or \"*\"")]
     Name(#[from] IdError),
@@ -127,14 +132,16 @@ impl TryFrom<Wire> for Grant {
     type Error = WireError;
 
     fn try_from(wire: Wire) -> Result<Self, WireError> {
-        let target = match wire {
-            Wire { dataset: Some(text), view: None, index: None, profile: None, .. } => GrantTarget::Dataset(name(&text)?),
-            Wire { dataset: None, view: Some(text), index: None, profile: None, .. } => GrantTarget::View(name(&text)?),
-            Wire { dataset: None, view: None, index: Some(text), profile: None, .. } => GrantTarget::Index(name(&text)?),
-            Wire { dataset: None, view: None, index: None, profile: Some(text), .. } => GrantTarget::Profile(name(&text)?),
+        let Wire { dataset, view, index, profile, source, verbs } = wire;
+        let target = match (dataset, view, index, profile, source) {
+            (Some(text), None, None, None, None) => GrantTarget::Dataset(name(&text)?),
+            (None, Some(text), None, None, None) => GrantTarget::View(name(&text)?),
+            (None, None, Some(text), None, None) => GrantTarget::Index(name(&text)?),
+            (None, None, None, Some(text), None) => GrantTarget::Profile(name(&text)?),
+            (None, None, None, None, Some(text)) => GrantTarget::Source(name(&text)?),
             _ => return Err(WireError::Target),
         };
-        Ok(Self::new(target, wire.verbs))
+        Ok(Self::new(target, verbs))
     }
 }
 
@@ -147,6 +154,7 @@ impl From<Grant> for Wire {
             GrantTarget::View(name) => Self { view: Some(name.to_string()), ..wire },
             GrantTarget::Index(name) => Self { index: Some(name.to_string()), ..wire },
             GrantTarget::Profile(name) => Self { profile: Some(name.to_string()), ..wire },
+            GrantTarget::Source(name) => Self { source: Some(name.to_string()), ..wire },
         }
     }
 }
@@ -164,6 +172,7 @@ mod tests {
             json!({"view": "*", "verbs": ["read"]}),
             json!({"index": "resumes", "verbs": ["read"]}),
             json!({"profile": "Ada-1", "verbs": ["read"]}),
+            json!({"source": "crm", "verbs": ["read"]}),
         ] {
             let grant: Grant = serde_json::from_value(wire.clone()).unwrap();
             assert!(grant.validate().is_ok(), "{wire}");
@@ -176,6 +185,7 @@ mod tests {
         for wire in [
             json!({"verbs": ["read"]}),
             json!({"dataset": "a", "view": "b", "verbs": ["read"]}),
+            json!({"dataset": "a", "source": "b", "verbs": ["read"]}),
             json!({"dataset": "a"}),
             json!({"dataset": "A", "verbs": ["read"]}),
             json!({"dataset": "**", "verbs": ["read"]}),
@@ -185,7 +195,11 @@ mod tests {
         ] {
             assert!(serde_json::from_value::<Grant>(wire.clone()).is_err(), "{wire}");
         }
-        for wire in [json!({"dataset": "a", "verbs": []}), json!({"view": "a", "verbs": ["write"]})] {
+        for wire in [
+            json!({"dataset": "a", "verbs": []}),
+            json!({"view": "a", "verbs": ["write"]}),
+            json!({"source": "a", "verbs": ["read", "write"]}),
+        ] {
             assert!(serde_json::from_value::<Grant>(wire.clone()).unwrap().validate().is_err(), "{wire}");
         }
     }

@@ -55,7 +55,7 @@ matrix! {
     ReadPlugins, "see plugins" => &[Admin, Operator];
     ReadMetrics, "read metrics" => &[Admin, Operator];
 
-    /// Needs a write grant on the dataset.
+    /// Needs a write grant on the dataset, and a read grant on the source where a database is read.
     Ingest, "ingest" => &[Admin, Writer];
     /// Needs a write grant on the dataset. The undo too.
     Tombstone, "bury or restore rows" => &[Admin, Writer];

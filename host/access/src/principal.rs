@@ -1,7 +1,7 @@
 //! Who a request acts as.
 
 use chrono::{DateTime, Utc};
-use lakehouse_types::{Actor, DatasetName, IndexName, KeyId, ProfileId, ViewName};
+use lakehouse_types::{Actor, DatasetName, IndexName, KeyId, ProfileId, SourceName, ViewName};
 
 use crate::{AccessError, Action, Grant, GrantTarget, KeyInfo, Role, Verb};
 
@@ -76,6 +76,13 @@ impl Principal {
     pub fn may_write_dataset(&self, name: &DatasetName) -> bool {
         let granted =
             || self.is_granted(Verb::Write, |target| matches!(target, GrantTarget::Dataset(one) if one.matches(name.as_str())));
+        self.is_admin() || self.may(Action::Ingest) && granted()
+    }
+
+    /// Ingest from a database that an operator declared.
+    pub fn may_read_source(&self, name: &SourceName) -> bool {
+        let granted =
+            || self.is_granted(Verb::Read, |target| matches!(target, GrantTarget::Source(one) if one.matches(name.as_str())));
         self.is_admin() || self.may(Action::Ingest) && granted()
     }
 

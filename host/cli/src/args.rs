@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Ask in SQL
     Sql(Sql),
-    /// Send files into datasets
+    /// Send files, or tables of a database, into datasets
     Ingest(Ingest),
     /// List, upload, roll back and try components
     #[command(subcommand)]
@@ -163,15 +163,26 @@ Examples:
   lakehouse ingest people.csv                                   dataset `people`, appended
   lakehouse ingest --dataset people --mode replace 2026/*.parquet
   lakehouse ingest --dataset people --mode upsert --row-key id changes.ndjson
-  gzip -dc big.csv.gz | lakehouse ingest --dataset big --format csv -";
+  gzip -dc big.csv.gz | lakehouse ingest --dataset big --format csv -
+  lakehouse ingest --from crm --table public.customers          dataset `customers`, from a database of the server's config
+  lakehouse ingest --from crm --query 'SELECT id, city FROM customers' --dataset cities --mode replace";
 
 #[derive(Debug, Args)]
 #[command(after_help = INGEST)]
 pub(crate) struct Ingest {
     /// Files to send, one request each; `-` is stdin
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// The dataset; without it, the file's name
+    /// Read a database instead: a source of the server's config
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["format", "on_error"])]
+    pub(crate) from: Option<String>,
+    /// The table of the source: TABLE or SCHEMA.TABLE, as written there
+    #[arg(long, value_name = "TABLE", requires = "from", conflicts_with = "query")]
+    pub(crate) table: Option<String>,
+    /// A SELECT to run there instead; `-` reads it from stdin
+    #[arg(long, value_name = "SQL", requires = "from", required_unless_present_any = ["files", "table"])]
+    pub(crate) query: Option<String>,
+    /// The dataset; without it, the file's or the table's name
     #[arg(long, short, value_name = "NAME")]
     pub(crate) dataset: Option<String>,
     /// `replace` replaces each dataset with the first file that goes into it and appends the others
@@ -298,7 +309,7 @@ pub(crate) struct CreateKey {
     /// admin, operator, writer or reader
     #[arg(long)]
     pub(crate) role: String,
-    /// dataset|view|index|profile:NAME[:read,write]; NAME may be `*`; read is meant when no verb is named, and only datasets can be
+    /// dataset|view|index|profile|source:NAME[:read,write]; NAME may be `*`; read is meant when no verb is named, and only datasets can be
     /// written
     #[arg(long = "grant", value_name = "GRANT")]
     pub(crate) grants: Vec<String>,

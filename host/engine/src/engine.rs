@@ -26,6 +26,7 @@ use crate::{
     EngineError,
     health::Probe,
     runtime::{Changes, Cpu},
+    sources::Sources,
     tasks::Tasks,
     turns::Turns,
     vectors::Vectors,
@@ -72,6 +73,7 @@ pub struct Engine {
     pub(crate) tables: Arc<Tables>,
     pub(crate) ingest: Ingest,
     pub(crate) turns: Turns,
+    pub(crate) sources: Sources,
     pub(crate) truth: Truth,
     pub(crate) query: Arc<QueryEngine>,
     pub(crate) vectors: Vectors,
@@ -124,6 +126,7 @@ impl Engine {
         )?;
         let ingest = Ingest::new(tables.clone(), ingest_options(&settings));
         let turns = Turns::new(settings.ingest.concurrency);
+        let sources = Sources::new(&settings.sources);
         let vectors = Vectors::new(&buckets, &settings.vector, cpu.threads());
 
         let tasks = Tasks::default();
@@ -141,6 +144,7 @@ impl Engine {
             tables,
             ingest,
             turns,
+            sources,
             truth,
             query: Arc::new(query),
             vectors,

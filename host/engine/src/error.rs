@@ -13,7 +13,8 @@ use lakehouse_storage::StorageError;
 use lakehouse_tables::TableError;
 use lakehouse_truth::TruthError;
 use lakehouse_types::{
-    BucketName, CertificateId, Code, DatasetName, ErrorKind, Fault, IndexName, Members, PluginName, ProfileId, RuleName, ViewName,
+    BucketName, CertificateId, Code, DatasetName, ErrorKind, Fault, IndexName, Members, PluginName, ProfileId, RuleName,
+    SourceName, ViewName,
 };
 use lakehouse_vector::VectorError;
 use serde_json::json;
@@ -46,6 +47,16 @@ pub enum EngineError {
     /// A role that may write, without a grant on this dataset.
     #[error("the key has no write grant on dataset `{dataset}`")]
     NoWriteGrant { dataset: DatasetName },
+    /// Whether or not there is such a source.
+    #[error("the key has no read grant on source `{source_name}`")]
+    NoSourceGrant { source_name: SourceName },
+    #[error("the path stands in no folder of bucket `{bucket}` that may be imported from ([ingest] import)")]
+    NoImport { bucket: BucketName },
+    #[error("source `{source_name}` is not in the server's config")]
+    UnknownSource { source_name: SourceName, valid: Vec<SourceName> },
+    /// As many read it as its operator allows.
+    #[error("no turn to read source `{source_name}` came within {} s", waited.as_secs())]
+    SourceBusy { source_name: SourceName, waited: Duration },
     /// A view that its definer could then read more through than its grants give.
     #[error(
         "the key reads view `{view}`, so it may define it only over a dataset that it reads too: it has no read grant on dataset \
@@ -165,7 +176,11 @@ macro_rules! delegate {
 impl Fault for EngineError {
     fn code(&self) -> Code {
         delegate!(self, fault => fault.code(),
-            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } | Self::RuleOfReadView { .. } => Code::Forbidden,
+            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } | Self::NoSourceGrant { .. } | Self::NoImport { .. } | Self::RuleOfReadView { .. } => {
+                Code::Forbidden
+            }
+            Self::UnknownSource { .. } => Code::UnknownSource,
+            Self::SourceBusy { .. } => Code::Busy,
             Self::KeptFilter { .. } => Code::InvalidDefinition,
             Self::NameTaken { .. } => Code::AlreadyExists,
             Self::IngestBusy { .. } => Code::Busy,
@@ -203,6 +218,10 @@ impl Fault for EngineError {
                 format!("dataset `{dataset}` is in use by {}", users.join(", "))
             }
             Self::NoWriteGrant { .. }
+            | Self::NoSourceGrant { .. }
+            | Self::NoImport { .. }
+            | Self::UnknownSource { .. }
+            | Self::SourceBusy { .. }
             | Self::NoReadGrant { .. }
             | Self::RuleOfReadView { .. }
             | Self::KeptFilter { .. }
@@ -242,6 +261,7 @@ impl Fault for EngineError {
             Self::DatasetInUse { used_by, hidden, .. } => {
                 Members::from_iter([("used_by".to_owned(), json!(used_by)), ("used_by_hidden".to_owned(), json!(hidden))])
             }
+            Self::UnknownSource { valid, .. } => Members::from_iter([("valid_sources".to_owned(), json!(valid))]),
             Self::NotBound { allowed, .. } => Members::from_iter([("allowed_bindings".to_owned(), json!(allowed))]),
             _ => Members::new(),
         )

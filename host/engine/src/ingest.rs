@@ -88,6 +88,16 @@ impl Engine {
                 Ok(Ingested { is_repeat: report.is_repeat, report })
             })
             .await;
+        self.ingest_outcome(caller, dataset, outcome).await
+    }
+
+    /// What the caller is told of an ingest.
+    pub(crate) async fn ingest_outcome(
+        &self,
+        caller: &Caller,
+        dataset: DatasetName,
+        outcome: Result<Ingested, EngineError>,
+    ) -> Result<Ingested, EngineError> {
         match outcome {
             Err(EngineError::Access(ended)) => Err(self.denied(caller, &format!("write dataset {dataset}"), ended).await),
             // A view has the name.

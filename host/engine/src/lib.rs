@@ -11,6 +11,7 @@ mod engine; // open, run, shut down
 mod erasure; // with proof
 mod error;
 mod health;
+mod imports; // files of buckets
 mod ingest;
 mod insight; // what a rule's changer could come to see
 mod jobs;
@@ -22,6 +23,7 @@ mod plugins;
 mod profiles;
 mod query;
 mod runtime; // the CPU runtime
+mod sources; // databases to ingest from
 mod tasks; // what runs in the background
 mod tombstones;
 mod truth;
@@ -38,12 +40,14 @@ pub use engine::{Engine, EngineOptions};
 pub use erasure::{Certificate, Erase, ErasedIndex, MAX_SUBJECTS, ScanReport, Trace};
 pub use error::EngineError;
 pub use health::Health;
+pub use imports::IngestBucket;
 pub use ingest::{IngestFile, Ingested};
 pub use jobs::ERASURE;
 pub use journal::{JournalStats, OWN_EVENTS_BACK};
 pub use page::Page;
 pub use plugins::{PluginCounts, PluginDetail, PluginPage};
 pub use query::RowCount;
+pub use sources::IngestSource;
 pub use tombstones::{Bury, Restore};
 pub use truth::{TruthRule, TruthRules};
 pub use vectors::{
@@ -57,7 +61,7 @@ pub use lakehouse_catalog::{
     ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile, ProfileInput, Redaction,
     RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
 };
-pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError};
+pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError, PathPattern, Selection, TableName};
 pub use lakehouse_jobs::{Advance, Job, JobFailure, JobState, Watch};
 pub use lakehouse_journal::{Event, EventKind, Filter as EventFilter, Outcome as EventOutcome, Page as EventPage};
 pub use lakehouse_plugins::{

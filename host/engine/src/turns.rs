@@ -94,6 +94,11 @@ impl Turns {
         Arc::clone(shares.entry(actor.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.share))))
     }
 
+    /// A turn for files that are all here.
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, EngineError> {
+        take(&self.working).await.ok_or_else(busy)
+    }
+
     /// The body, which ends only once it has its turn; `look` is asked at that moment, and may still turn it away.
     pub(crate) fn when_whole<T: Send + Sync + 'static>(
         &self,

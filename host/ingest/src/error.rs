@@ -6,6 +6,7 @@ use lakehouse_tables::TableError;
 use lakehouse_types::{Code, Fault, Members};
 
 use crate::format::FORMATS;
+use crate::postgres::SourceError;
 
 /// Why an ingest failed.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,18 @@ pub enum IngestError {
     },
     #[error("the body ended early")]
     Body(#[source] std::io::Error),
+    #[error("no file matches the path")]
+    NoFiles,
+    #[error("the path matches more than {files} files, or more than {objects} objects stand below it: import in smaller parts")]
+    TooManyFiles { files: usize, objects: usize },
+    #[error("the file could not be read: it is gone, has changed since it was listed, or its bucket does not answer")]
+    Object(#[source] object_store::Error),
+    #[error("file `{file}` could not be read")]
+    InFile {
+        file: String,
+        #[source]
+        error: Box<IngestError>,
+    },
     #[error("the spool file could not be used")]
     Spool(#[source] std::io::Error),
     #[error("an array could not be built")]
@@ -60,10 +73,17 @@ pub enum IngestError {
     #[error("a reader task ended abnormally")]
     Task(#[from] tokio::task::JoinError),
     #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
     Table(#[from] TableError),
 }
 
 impl IngestError {
+    /// Of one file among several.
+    pub(crate) fn in_file(self, file: &str) -> Self {
+        Self::InFile { file: file.to_owned(), error: Box::new(self) }
+    }
+
     /// The reason without the line, for a list of rejected rows.
     pub(crate) fn reason(&self) -> String {
         match self {
@@ -97,18 +117,24 @@ impl Fault for IngestError {
             | Self::TooManyMembers { .. }
             | Self::PartTooLarge { .. }
             | Self::RecordTooLarge { .. }
-            | Self::Broken { .. } => Code::InvalidData,
+            | Self::Broken { .. }
+            | Self::NoFiles
+            | Self::TooManyFiles { .. } => Code::InvalidData,
+            Self::InFile { error, .. } => error.code(),
             Self::TooLarge { .. } => Code::BodyTooLarge,
             Self::Body(_) => Code::InvalidBody,
-            Self::Spool(_) => Code::StorageUnavailable,
+            Self::Spool(_) | Self::Object(_) => Code::StorageUnavailable,
             Self::Arrow(_) | Self::Task(_) | Self::Stopped => Code::Internal,
+            Self::Source(error) => error.code(),
             Self::Table(error) => error.code(),
         }
     }
 
     fn public(&self) -> String {
         match self {
+            Self::Source(error) => error.public(),
             Self::Table(error) => error.public(),
+            Self::InFile { file, error } => format!("file `{file}`: {}", error.public()),
             Self::Arrow(_) | Self::Task(_) | Self::Stopped => "the input could not be read".to_owned(),
             other => other.to_string(),
         }
@@ -117,7 +143,12 @@ impl Fault for IngestError {
     fn members(&self) -> Members {
         let mut members = Members::new();
         match self {
+            Self::Source(error) => return error.members(),
             Self::Table(error) => return error.members(),
+            Self::InFile { file, error } => {
+                members = error.members();
+                members.insert("file".to_owned(), file.clone().into());
+            }
             Self::Malformed { line, column, .. } => {
                 members.insert("line".to_owned(), (*line).into());
                 members.insert("column".to_owned(), (*column).into());

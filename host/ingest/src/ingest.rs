@@ -23,7 +23,7 @@ use crate::spool::Spool;
 use crate::{Format, IngestError, columnar, delimited, json};
 
 /// Batches that wait for the table.
-const QUEUE: usize = 2;
+pub(crate) const QUEUE: usize = 2;
 
 /// What an ingest did.
 pub type IngestReport = CommitReport;
@@ -37,6 +37,16 @@ pub enum IngestMode {
     Replace,
     /// Rows take the place of those with the same key.
     Upsert,
+}
+
+impl From<IngestMode> for WriteMode {
+    fn from(mode: IngestMode) -> Self {
+        match mode {
+            IngestMode::Append => Self::Append,
+            IngestMode::Replace => Self::Replace,
+            IngestMode::Upsert => Self::Upsert,
+        }
+    }
 }
 
 /// What happens to a row that cannot be read.
@@ -122,8 +132,8 @@ impl IngestOptions {
 /// Turns files into rows of datasets.
 #[derive(Clone)]
 pub struct Ingest {
-    tables: Arc<Tables>,
-    options: Arc<IngestOptions>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) options: Arc<IngestOptions>,
 }
 
 impl fmt::Debug for Ingest {
@@ -147,11 +157,7 @@ impl Ingest {
         body: impl Stream<Item = io::Result<Bytes>> + Send,
     ) -> Result<IngestReport, IngestError> {
         let started = Instant::now();
-        let mode = match request.mode {
-            IngestMode::Append => WriteMode::Append,
-            IngestMode::Replace => WriteMode::Replace,
-            IngestMode::Upsert => WriteMode::Upsert,
-        };
+        let mode = request.mode.into();
         let named = request
             .format
             .or_else(|| request.file_name.as_deref().and_then(Format::of_name))
@@ -204,16 +210,16 @@ fn fingerprint(key: &str, request: &IngestRequest, format: Format, spool: &Spool
 }
 
 /// One pass over a spool, on a thread that may block.
-struct Reader {
-    format: Format,
-    spool: Spool,
-    existing: Option<SchemaRef>,
-    options: Arc<IngestOptions>,
+pub(crate) struct Reader {
+    pub(crate) format: Format,
+    pub(crate) spool: Spool,
+    pub(crate) existing: Option<SchemaRef>,
+    pub(crate) options: Arc<IngestOptions>,
 }
 
 impl Reader {
     /// Answers what was left out. The way to the table ends with the reading: whoever receives would wait for more else.
-    fn read(self, mut rows: Rows) -> Result<(Vec<Rejected>, u64), IngestError> {
+    pub(crate) fn read(self, mut rows: Rows) -> Result<(Vec<Rejected>, u64), IngestError> {
         let (spool, options, existing) = (&self.spool, self.options.as_ref(), self.existing.as_deref());
         match self.format {
             Format::Csv => delimited::read(spool, None, existing, options, &mut rows)?,
@@ -228,4 +234,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

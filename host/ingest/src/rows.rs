@@ -7,7 +7,7 @@ use tokio::sync::mpsc::Sender;
 use crate::{IngestError, OnError};
 
 /// Rejected rows that a report lists; the others are counted.
-const LISTED: usize = 100;
+pub(crate) const LISTED: usize = 100;
 
 /// Where a reader puts what it reads.
 #[derive(Debug)]

@@ -4,18 +4,22 @@
 //! ignored. The shipped file states the built-in defaults: a test compares the two.
 
 mod error;
+mod import; // folders to import from
 mod plugins; // the sandbox's ceilings and folders
 mod query; // queries and ingest
 mod section; // one TOML table, read key by key
 mod server; // listening, keys, logging
 mod settings; // the whole
+mod source; // databases to ingest from
 mod storage;
 mod vector; // indexes and searches // buckets, metadata, truth files
 
 pub use error::{Problem, SettingsError};
+pub use import::ImportFolder;
 pub use plugins::PluginSettings;
 pub use query::{IngestSettings, QuerySettings};
 pub use server::{AuthSettings, LogFormat, LogSettings, ServerSettings};
 pub use settings::Settings;
+pub use source::{SourcePassword, SourceSettings, SourceTls};
 pub use storage::{BucketSettings, CompactionSettings, StorageSettings, TruthSettings};
 pub use vector::VectorSettings;

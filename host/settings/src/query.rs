@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::section::Section;
+use crate::{ImportFolder, section::Section};
 
 /// `[query]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct IngestSettings {
     /// Ingests at once, counted from when their bodies are here; more wait up to 30 s, then are refused. Sixteen times as many
     /// files may be on their way, waiting or worked on. Default 4.
     pub concurrency: usize,
+    /// Folders of buckets that files may be imported from. Default none.
+    pub import: Vec<ImportFolder>,
 }
 
 impl IngestSettings {
@@ -66,6 +68,7 @@ impl IngestSettings {
             spool_path: section.path("spool_path", "spool"),
             spool_bytes: section.mib("spool_mib", 20_480, 1..=16_777_216),
             concurrency: section.count("concurrency", 4, 1..=256),
+            import: section.list("import", ImportFolder::EXPECTED, ImportFolder::parse),
         };
         section.finish();
         settings

@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lakehouse_types::BucketName;
+use lakehouse_types::{BucketName, SourceName};
 
 use crate::{
     AuthSettings, BucketSettings, CompactionSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings, ServerSettings,
-    SettingsError, StorageSettings, TruthSettings, VectorSettings,
+    SettingsError, SourcePassword, SourceSettings, StorageSettings, TruthSettings, VectorSettings,
     error::Problem,
     section::{self, Problems, Section},
 };
@@ -29,6 +29,8 @@ pub struct Settings {
     pub vector: VectorSettings,
     pub plugins: PluginSettings,
     pub ingest: IngestSettings,
+    /// Databases that may be ingested from; none unless the file names some.
+    pub sources: BTreeMap<SourceName, SourceSettings>,
     pub storage: StorageSettings,
     pub compaction: CompactionSettings,
     pub truth: TruthSettings,
@@ -67,7 +69,7 @@ impl Settings {
         }
     }
 
-    /// Resolves the relative paths of buckets, spill, spool, plugin folder and cache against the data folder.
+    /// Resolves the relative paths of buckets, sources, spill, spool, plugin folder and cache against the data folder.
     #[must_use]
     pub fn rooted(mut self, data: &Path) -> Self {
         for bucket in self.buckets.values_mut() {
@@ -77,6 +79,14 @@ impl Settings {
         }
         root(&mut self.query.spill_path, data);
         root(&mut self.ingest.spool_path, data);
+        for source in self.sources.values_mut() {
+            if let Some(SourcePassword::File(path)) = &mut source.password {
+                root(path, data);
+            }
+            if let Some(path) = &mut source.ca_file {
+                root(path, data);
+            }
+        }
         root(&mut self.plugins.folder, data);
         root(&mut self.plugins.cache_path, data);
         if let Some(distribution) = &mut self.plugins.distribution {
@@ -101,6 +111,7 @@ impl Settings {
             vector: VectorSettings::read(file.section("vector")),
             plugins: PluginSettings::read(file.section("plugins")),
             ingest: IngestSettings::read(file.section("ingest")),
+            sources: SourceSettings::read(file.section("sources")),
             storage: StorageSettings::read(file.section("storage")),
             compaction: CompactionSettings::read(file.section("compaction")),
             truth: TruthSettings::read(file.section("truth")),
@@ -113,6 +124,11 @@ impl Settings {
                 settings.server.request_timeout.as_millis(),
                 settings.query.deadline.as_millis()
             ));
+        }
+        for folder in &settings.ingest.import {
+            if !settings.buckets.contains_key(&folder.bucket) {
+                file.report(format!("\"import\" in [ingest] names bucket \"{}\", which [buckets] does not", folder.bucket));
+            }
         }
         if settings.is_exposed() {
             file.report(format!(

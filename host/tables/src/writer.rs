@@ -91,6 +91,11 @@ impl TableWriter {
         work.base.as_ref().filter(|_| work.mode.adds()).map(|state| Arc::clone(&state.schema))
     }
 
+    /// The schema that new rows must fit now: the existing one, and what was written since.
+    pub fn schema(&self) -> Option<SchemaRef> {
+        self.work.as_ref().and_then(|work| work.schema.clone())
+    }
+
     /// Takes a batch; one without rows declares columns. Waits while the encoder is behind.
     ///
     /// # Errors

@@ -70,12 +70,14 @@ codes! {
     QueryFailed = "query_failed", InvalidRequest, "Query failed", "The query met a value or size that it cannot handle; change the expression.";
     InvalidData = "invalid_data", InvalidRequest, "Invalid data", "Correct the input at the line and column that the detail names, or ask for on_error=skip.";
     SchemaConflict = "schema_conflict", InvalidRequest, "Schema conflict", "Make the column's type agree with the dataset, or use mode=replace.";
+    SourceRefused = "source_refused", InvalidRequest, "The source refused it", "Correct the table or query as the detail says; `sqlstate` is the database's own code.";
     UnsupportedFormat = "unsupported_format", InvalidRequest, "Unsupported format", "Name one of the formats that the detail lists.";
     Unauthenticated = "unauthenticated", Unauthenticated, "No valid key", "Send Authorization: Bearer <key> with a key that is neither revoked nor expired.";
     Forbidden = "forbidden", Forbidden, "Not permitted", "Ask an admin for a key with the role or grant that the detail names.";
     NotBound = "not_bound", Forbidden, "Profile not bound", "Use one of allowed_bindings, or another profile.";
     ProfileNotAllowed = "profile_not_allowed", Forbidden, "Profile not allowed", "Use a profile that the key lists.";
     UnknownBucket = "unknown_bucket", NotFound, "Unknown bucket", "Use one of valid_buckets.";
+    UnknownSource = "unknown_source", NotFound, "Unknown source", "Use one of valid_sources; operators declare them under [sources] in the server's config.";
     UnknownDataset = "unknown_dataset", NotFound, "Unknown dataset", "Use a name from GET /catalog/datasets.";
     UnknownView = "unknown_view", NotFound, "Unknown view", "Use a name from GET /catalog/views.";
     UnknownProfile = "unknown_profile", NotFound, "Unknown profile", "Use an id from GET /catalog/profiles.";
@@ -109,9 +111,11 @@ codes! {
     PluginFailed = "plugin_failed", PluginFault, "A rule failed", "No data was released. Tell the operator which plugin the detail names.";
     PluginTimeout = "plugin_timeout", Timeout, "A rule ran past its deadline", "No data was released. Tell the operator which plugin the detail names.";
     QueryTimeout = "query_timeout", Timeout, "Query deadline passed", "Narrow the query, or raise the deadline within the server's limit.";
+    SourceTimeout = "source_timeout", Timeout, "The source took too long", "Nothing was written. Ask for less, or have the operator raise statement_timeout_ms of the source.";
     MemoryExceeded = "memory_exceeded", Unavailable, "Memory limit reached", "Narrow the query, or retry when fewer run.";
     Busy = "busy", Unavailable, "Busy", "Retry after a moment.";
     StorageUnavailable = "storage_unavailable", Unavailable, "Storage unavailable", "Retry; if it lasts, the operator finds the cause in the log under the request id.";
+    SourceUnavailable = "source_unavailable", Unavailable, "Source unavailable", "Nothing was written. Retry; if it lasts, the operator finds the cause in the log under the request id.";
     ReadOnly = "read_only", Unavailable, "Read only", "Another host writes to this storage; send writes there.";
     OutcomeUnknown = "outcome_unknown", Unavailable, "Outcome unknown", "Look at what became of it before you repeat it; an ingest is repeated safely with the same Idempotency-Key.";
     ShuttingDown = "shutting_down", Unavailable, "Shutting down", "Retry against another host, or in a moment.";

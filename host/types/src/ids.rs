@@ -134,6 +134,8 @@ id!(/// The id of a profile.
     ProfileId, "a profile id", is_profile, "1 to 64 letters, digits, - and _");
 id!(/// The name of a bucket: `primary`, `profile:ada`.
     BucketName, "a bucket name", is_bucket, "a slug, or two parts joined by a colon like profile:ada");
+id!(/// The name of a database that an operator declared for ingest.
+    SourceName, "a source name", is_slug, SLUG);
 id!(/// The name of a column, as the source gave it.
     ColumnName, "a column name", is_column, "1 to 255 bytes without control characters");
 id!(/// Who did something, as journals show it.

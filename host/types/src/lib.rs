@@ -13,6 +13,6 @@ pub use code::{Code, ErrorKind};
 pub use fault::{Fault, Members};
 pub use ids::{
     Actor, BucketName, CertificateId, ColumnName, DatasetId, DatasetName, Digest, IdError, IndexId, IndexName, JobId, KeyId,
-    KeyName, PluginName, ProfileId, RequestId, RuleName, ViewName,
+    KeyName, PluginName, ProfileId, RequestId, RuleName, SourceName, ViewName,
 };
 pub use progress::{Progress, Unwatched};

@@ -6,7 +6,7 @@ use lakehouse_engine::Format;
 use reqwest::{Method, header};
 use serde_json::Value;
 
-use super::upload;
+use super::{ingest_source, upload};
 use crate::{
     args::{Ingest, IngestMode, OnError},
     client::Client,
@@ -15,6 +15,9 @@ use crate::{
 };
 
 pub(crate) async fn ingest(console: Console, client: Client, command: Ingest) -> Result<(), Failure> {
+    if let Some(source) = &command.from {
+        return ingest_source::ingest_source(console, &client, &command, source).await;
+    }
     if command.files.len() > 1 && command.idempotency_key.is_some() {
         return Err(Failure::Usage("one idempotency key cannot stand for several files: send them one by one".into()));
     }
@@ -105,7 +108,7 @@ async fn send(
     answer
 }
 
-fn told(report: &Value) -> String {
+pub(super) fn told(report: &Value) -> String {
     let member = |name: &str| report.get(name).map_or_else(String::new, plain);
     let columns = report.get("columns").and_then(Value::as_array).map_or(0, Vec::len);
     format!(

@@ -52,8 +52,8 @@ fn body(create: &CreateKey) -> Result<Value, Failure> {
 fn parse_grant(text: &str) -> Result<Value, Failure> {
     let mut parts = text.splitn(3, ':');
     let (target, name, verbs) = (parts.next().unwrap_or_default(), parts.next(), parts.next().unwrap_or("read"));
-    let (Some(name), true) = (name, matches!(target, "dataset" | "view" | "index" | "profile")) else {
-        return Err(Failure::Usage(format!("{text:?} is no grant: write dataset|view|index|profile:NAME[:read,write]")));
+    let (Some(name), true) = (name, matches!(target, "dataset" | "view" | "index" | "profile" | "source")) else {
+        return Err(Failure::Usage(format!("{text:?} is no grant: write dataset|view|index|profile|source:NAME[:read,write]")));
     };
     let verbs: Vec<&str> = verbs.split(',').map(str::trim).collect();
     Ok(json!({ target: name, "verbs": verbs }))

@@ -3,6 +3,7 @@
 mod compile;
 mod index;
 mod ingest;
+mod ingest_source;
 mod job;
 mod journal;
 mod key;

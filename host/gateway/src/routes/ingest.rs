@@ -17,7 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
-use lakehouse_engine::{Action, Format, IngestFile, IngestMode, Ingested, OnError, WriteMode};
+use lakehouse_engine::{Action, Format, IngestFile, IngestMode, IngestReport, Ingested, OnError, WriteMode};
 use lakehouse_types::{BucketName, Code, ColumnName, DatasetName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -81,7 +81,7 @@ struct RejectedBody {
 /// What an ingest did.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = IngestReport)]
-struct ReportBody {
+pub(super) struct ReportBody {
     dataset: String,
     bucket: String,
     /// `append`, `replace` or `upsert`.
@@ -100,6 +100,24 @@ struct ReportBody {
     /// Rows of this file that stay hidden because their key is tombstoned.
     tombstoned_keys: u64,
     duration_ms: u64,
+}
+
+impl From<IngestReport> for ReportBody {
+    fn from(report: IngestReport) -> Self {
+        Self {
+            dataset: report.dataset.to_string(),
+            bucket: report.bucket.to_string(),
+            mode: report.mode,
+            rows: report.rows,
+            replaced_rows: report.replaced_rows,
+            rejected: report.rejected.into_iter().map(|row| RejectedBody { line: row.line, reason: row.reason }).collect(),
+            rejected_rows: report.rejected_rows,
+            columns: report.columns.into_iter().map(ColumnBody::from).collect(),
+            version: report.version,
+            tombstoned_keys: report.tombstoned_keys,
+            duration_ms: report.duration_ms,
+        }
+    }
 }
 
 /// Ingests a file, as the raw body or as the first file of a multipart form.
@@ -122,7 +140,7 @@ async fn ingest_file(
     request: Request,
 ) -> Outcome<ReportBody> {
     let format = params.format.as_deref().map(Format::from_str).transpose()?;
-    let idempotency_key = header_value::<IdempotencyKey>(&headers, &IDEMPOTENCY_KEY)?.map(|key| key.0);
+    let idempotency_key = idempotency_key(&headers)?;
     app.engine.require_ingest(&caller, &params.dataset).await?;
     let bucket = bucket(&headers, || app.engine.buckets(&caller))?;
     let file = File::of(request).await?;
@@ -141,23 +159,11 @@ async fn ingest_file(
     if !is_repeat {
         app.metrics.ingested(report.rows);
     }
-    Ok(Answer::created(ReportBody {
-        dataset: report.dataset.to_string(),
-        bucket: report.bucket.to_string(),
-        mode: report.mode,
-        rows: report.rows,
-        replaced_rows: report.replaced_rows,
-        rejected: report.rejected.into_iter().map(|row| RejectedBody { line: row.line, reason: row.reason }).collect(),
-        rejected_rows: report.rejected_rows,
-        columns: report.columns.into_iter().map(ColumnBody::from).collect(),
-        version: report.version,
-        tombstoned_keys: report.tombstoned_keys,
-        duration_ms: report.duration_ms,
-    }))
+    Ok(Answer::created(report.into()))
 }
 
 /// The bucket that the header names. A text that no bucket can be called is answered as a name that none has.
-fn bucket(headers: &HeaderMap, valid: impl FnOnce() -> Vec<BucketName>) -> Result<Option<BucketName>, Problem> {
+pub(super) fn bucket(headers: &HeaderMap, valid: impl FnOnce() -> Vec<BucketName>) -> Result<Option<BucketName>, Problem> {
     header_value::<BucketName>(headers, &BUCKET).map_err(|malformed| {
         if headers.get_all(&BUCKET).iter().count() > 1 {
             return malformed;
@@ -165,6 +171,11 @@ fn bucket(headers: &HeaderMap, valid: impl FnOnce() -> Vec<BucketName>) -> Resul
         let valid: Vec<String> = valid().iter().map(ToString::to_string).collect();
         Problem::new(Code::UnknownBucket, format!("header `{BUCKET}`: no bucket is called so")).with("valid_buckets", valid)
     })
+}
+
+/// The caller's name for the request.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    Ok(header_value::<IdempotencyKey>(headers, &IDEMPOTENCY_KEY)?.map(|key| key.0))
 }
 
 /// A caller's name for a request: 1 to 255 visible ASCII characters.

@@ -23,7 +23,7 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Leave to read or write a dataset, view, index or profile; exactly one of the four is named, `*` names all.
+/// Leave to read or write a dataset, view, index, profile or source; exactly one of the five is named, `*` names all.
 #[derive(Debug, ToSchema)]
 #[schema(as = Grant)]
 #[expect(dead_code, reason = "documents how `Grant` is written")]
@@ -33,6 +33,8 @@ pub(crate) struct GrantBody {
     view: Option<String>,
     index: Option<String>,
     profile: Option<String>,
+    /// A database of the server's config.
+    source: Option<String>,
     /// `read`, `write`.
     verbs: Vec<String>,
 }

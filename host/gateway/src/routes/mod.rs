@@ -11,6 +11,8 @@ mod erasure;
 mod health;
 mod indexes;
 pub(crate) mod ingest;
+mod ingest_bucket;
+mod ingest_db;
 mod jobs;
 mod journal;
 mod keys;
@@ -30,6 +32,8 @@ pub(crate) fn all() -> Vec<Route> {
         health::routes(),
         pages::routes(),
         ingest::routes(),
+        ingest_bucket::routes(),
+        ingest_db::routes(),
         query::routes(),
         buckets::routes(),
         datasets::routes(),

@@ -20,15 +20,15 @@ use tokio::runtime::Handle;
 use super::{Ingest, IngestMode, IngestOptions, IngestReport, IngestRequest, OnError};
 use crate::{Format, IngestError};
 
-struct Lake {
-    ingest: Ingest,
-    tables: Arc<Tables>,
-    buckets: Buckets,
+pub(crate) struct Lake {
+    pub(crate) ingest: Ingest,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) buckets: Buckets,
     _spool: TempDir,
 }
 
 impl Lake {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let spec = BucketSpec { name: BucketName::primary(), kind: BucketKind::Memory };
         let buckets = Buckets::open(vec![spec], BucketOptions::new(Handle::current())).await.unwrap();
         let meta = Meta::open(&buckets.primary(), MetaOptions::default()).await.unwrap();
@@ -53,7 +53,7 @@ impl Lake {
     }
 
     /// All rows of `t`, in the order in which they came.
-    async fn rows(&self) -> RecordBatch {
+    pub(crate) async fn rows(&self) -> RecordBatch {
         use futures::TryStreamExt;
         use object_store::ObjectStoreExt;
         use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -72,16 +72,16 @@ impl Lake {
         arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap()
     }
 
-    fn types(&self) -> Vec<String> {
+    pub(crate) fn types(&self) -> Vec<String> {
         self.tables.dataset(&name("t")).unwrap().columns().into_iter().map(|column| column.data_type).collect()
     }
 }
 
-fn name(name: &str) -> DatasetName {
+pub(crate) fn name(name: &str) -> DatasetName {
     DatasetName::new(name).unwrap()
 }
 
-fn request(dataset: &str, format: Format) -> IngestRequest {
+pub(crate) fn request(dataset: &str, format: Format) -> IngestRequest {
     IngestRequest {
         dataset: name(dataset),
         bucket: None,

@@ -24,8 +24,13 @@ fn the_shipped_file_states_the_defaults() {
 /// Every key that some section asks for, learnt from the sources: a key that is read but not shipped is a key nobody finds.
 #[test]
 fn the_shipped_file_explains_every_key() {
-    let sources =
-        [include_str!("../server.rs"), include_str!("../query.rs"), include_str!("../plugins.rs"), include_str!("../storage.rs")];
+    let sources = [
+        include_str!("../server.rs"),
+        include_str!("../query.rs"),
+        include_str!("../plugins.rs"),
+        include_str!("../storage.rs"),
+        include_str!("../source.rs"),
+    ];
     let readers = ["integer", "count", "millis", "mib", "kib", "flag", "text", "choice", "path", "optional_path", "list"];
     let mut keys = BTreeSet::new();
     for source in sources {
