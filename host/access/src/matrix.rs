@@ -43,6 +43,9 @@ matrix! {
     /// Refresh and drop indexes, activate profiles.
     ManageIndexes, "manage indexes" => &[Admin, Operator];
 
+    /// Where buckets are and what they did; rename them in records.
+    ManageBuckets, "manage buckets" => &[Admin, Operator];
+
     /// On sample rows of the caller's own.
     DryRun, "dry-run plugins" => &[Admin, Operator];
     /// Versions, statistics and logs.
@@ -95,7 +98,7 @@ mod tests {
     ";
     const ROWS: [&[Action]; 6] = [
         &[ManageKeys, SetRowFilter, ReadRaw],
-        &[ManageViews, ManagePlugins, ManageProfiles, ManageTruth, ManageIndexes],
+        &[ManageViews, ManagePlugins, ManageProfiles, ManageTruth, ManageIndexes, ManageBuckets],
         &[DryRun, ReadPlugins, ReadMetrics],
         &[Ingest, Tombstone, DeleteDataset],
         &[Query, Search, EvaluateTruth, ReadCatalog],

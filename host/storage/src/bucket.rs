@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::{
     BucketCounts, Result, RetryPolicy, S3Spec, StorageError,
+    absent::AbsentStore,
     compat::CompatStore,
     lock::WriterLock,
     metrics::Counters,
@@ -29,6 +30,9 @@ use crate::{
 
 /// A probe that takes longer counts as failed.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What earlier releases called the primary bucket in the records of datasets; they wrote nothing, too.
+const LEGACY_PRIMARY: [&str; 2] = ["data", "local"];
 
 /// A bucket as declared.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub enum BucketKind {
     Memory,
     /// A bucket of an S3-compatible service.
     S3(S3Spec),
+    /// Not declared any more: refuses every call, for what is known to be in it.
+    Absent,
 }
 
 impl BucketKind {
@@ -55,6 +61,7 @@ impl BucketKind {
             Self::Local { .. } => "local",
             Self::Memory => "memory",
             Self::S3(_) => "s3",
+            Self::Absent => "absent",
         }
     }
 }
@@ -135,6 +142,26 @@ impl Buckets {
         self.all.get(name).cloned().ok_or_else(|| StorageError::UnknownBucket { name: name.clone(), valid: self.names() })
     }
 
+    /// The bucket that a dataset's record names: primary under the names that it had, if no bucket has them now; and for one that is
+    /// not declared any more a stand-in that refuses every call.
+    pub fn home(&self, name: &BucketName) -> Bucket {
+        match self.all.get(name) {
+            Some(bucket) => bucket.clone(),
+            None if self.is_legacy_primary(name.as_str()) => self.primary(),
+            None => {
+                let spec = BucketSpec { name: name.clone(), kind: BucketKind::Absent };
+                let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+                let opened = Opened { base: Arc::new(AbsentStore), root: None, lock: None, retry };
+                Bucket::assemble(spec, opened, Arc::default(), self.primary.io())
+            }
+        }
+    }
+
+    /// Whether a record that says this means the primary bucket and should say so.
+    pub fn is_legacy_primary(&self, name: &str) -> bool {
+        name.is_empty() || LEGACY_PRIMARY.contains(&name) && !self.all.contains_key(name)
+    }
+
     pub fn primary(&self) -> Bucket {
         self.primary.clone()
     }
@@ -184,16 +211,21 @@ impl Bucket {
         matches!(self.shared.kind, BucketKind::Memory)
     }
 
+    /// Whether it is only known by name, see [`Buckets::home`].
+    pub fn is_absent(&self) -> bool {
+        matches!(self.shared.kind, BucketKind::Absent)
+    }
+
     pub fn kind(&self) -> &BucketKind {
         &self.shared.kind
     }
 
-    /// Where it is, for people: a directory, a URL, `memory`. Never a credential.
+    /// Where it is, for people: a directory, a URL, else its kind. Never a credential.
     pub fn location(&self) -> String {
         match (&self.shared.kind, &self.shared.root) {
             (BucketKind::S3(spec), _) => spec.location(),
             (BucketKind::Local { path }, root) => root.as_ref().unwrap_or(path).display().to_string(),
-            (BucketKind::Memory, _) => "memory".to_owned(),
+            (kind @ (BucketKind::Memory | BucketKind::Absent), _) => kind.as_str().to_owned(),
         }
     }
 
@@ -262,6 +294,7 @@ async fn open_all(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Buck
 
 async fn open_one(spec: &BucketSpec, options: &BucketOptions, counters: &Arc<Counters>) -> Result<Opened> {
     match &spec.kind {
+        BucketKind::Absent => Ok(Opened { base: Arc::new(AbsentStore), root: None, lock: None, retry: options.retry }),
         BucketKind::Memory => Ok(Opened { base: Arc::new(InMemory::new()), root: None, lock: None, retry: options.retry }),
         BucketKind::Local { path } => {
             let (name, path, retry) = (spec.name.clone(), path.clone(), options.retry);

@@ -4,6 +4,7 @@
 //! bucket (to a remote one, one metadata store at a time). Every byte that the host reads or writes passes through a [`Bucket`], so that retries, counts and injected faults
 //! have one place.
 
+mod absent;
 mod bucket;
 mod cache;
 mod collection;
