@@ -29,6 +29,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use buckets::{BucketInside, ShownBucket};
 pub use datasets::Dataset;
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
@@ -47,8 +48,9 @@ pub use views::View;
 
 pub use lakehouse_access::{Action, Caller, CreateKey, Grant, KeyInfo, NewKey, Principal, Role};
 pub use lakehouse_catalog::{
-    ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile, ProfileInput, Redaction,
-    RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
+    BucketMigration, ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile,
+    ProfileInput, Redaction, RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend,
+    ViewInput, ViewRecord,
 };
 pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError};
 pub use lakehouse_journal::{Event, EventKind, Filter as EventFilter, Outcome as EventOutcome, Page as EventPage};
@@ -59,6 +61,7 @@ pub use lakehouse_plugins::{
 };
 pub use lakehouse_query::{QueryError, QueryRequest, format};
 pub use lakehouse_settings::Settings;
+pub use lakehouse_storage::BucketCounts;
 pub use lakehouse_tables::{Burial, BurialFailure, Column, CommitReport, DatasetState, FailureReason, Restoration, WriteMode};
 pub use lakehouse_truth::Evaluation;
 pub use lakehouse_vector::{Counts as RefreshCounts, Found, Method};

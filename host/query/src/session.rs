@@ -129,13 +129,17 @@ fn sweep(folder: &Path) {
     }
 }
 
+/// What earlier releases called the primary bucket in the URLs of objects.
+const PRIMARY_ALIAS: &str = "lakehouse://data";
+
 /// The buckets, and no way to add another store.
 #[derive(Debug, Default)]
 pub(crate) struct BucketStores(HashMap<String, Arc<dyn ObjectStore>>);
 
 impl BucketStores {
     pub(crate) fn of(buckets: &Buckets) -> Self {
-        Self(buckets.iter().map(|bucket| (key(&bucket.url()), bucket.compat())).collect())
+        let own = buckets.iter().map(|bucket| (key(&bucket.url()), bucket.compat()));
+        Self(own.chain([(PRIMARY_ALIAS.to_owned(), buckets.primary().compat())]).collect())
     }
 }
 
