@@ -20,6 +20,7 @@ mod openapi;
 mod plugins;
 mod probes;
 mod profiles;
+mod remote;
 mod search;
 mod sql;
 mod swap;
