@@ -128,7 +128,10 @@ async fn a_bucket_that_is_taken_from_the_settings_takes_only_its_datasets_with_i
     lake.reconfigure("");
     lake.sql("SELECT count(*) AS n FROM here").await.expect_cell("n", 1);
     let problem = lake.sql("SELECT * FROM there").await.expect_problem("bucket_missing");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("`there`") && detail.contains("`far`")), "{problem}");
+    assert!(
+        problem["detail"].as_str().is_some_and(|detail| detail.contains("`there`") && detail.contains("bucket")),
+        "{problem}"
+    );
     lake.ingest("there", "id,w\n2,y\n").await.expect_problem("bucket_missing");
     lake.delete("/catalog/datasets/there").await.expect_problem("bucket_missing");
     assert_eq!(lake.datasets().await, ["here", "there"]);
@@ -148,4 +151,16 @@ async fn a_bucket_that_cannot_be_used_ends_the_start_with_its_name() {
     let told = Lake::refuses_to_start(options(wrong)).await;
     assert!(told.contains("bucket `far`") && told.contains("refuses the access key"), "{told}");
     assert!(!told.contains(SECRET_KEY), "{told}");
+}
+
+#[tokio::test]
+async fn keys_may_come_from_the_environment_as_for_other_tools() {
+    let server = S3Server::start();
+    let config: String =
+        bucket("far", &server, "").lines().filter(|line| !line.contains("access_key")).collect::<Vec<_>>().join("\n");
+    let env = [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let lake = Lake::start_with(Options { env, ..options(config) }).await;
+    ingest_into(&lake, "far", "there", "id,w\n1,x\n").await.expect_status(201);
+    lake.sql("SELECT w FROM there").await.expect_cell("w", "x");
 }

@@ -90,6 +90,8 @@ pub enum Unusable {
     NoSuchBucket,
     #[error("the bucket is in another region")]
     Region,
+    #[error("this machine's clock differs from the service's by more than it allows")]
+    Clock,
     #[error("it writes over an object that must not exist (`If-None-Match: *`): two commits of a table could both succeed")]
     NotConditional,
     #[error("its settings make no client; check `endpoint`, `region` and `allow_http`")]
@@ -242,6 +244,7 @@ fn refused(refusal: &Refusal) -> Unusable {
         (_, Some("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")) => {
             Unusable::Region
         }
+        (_, Some("RequestTimeTooSkewed")) => Unusable::Clock,
         (_, Some("NoSuchBucket")) | (StatusCode::NOT_FOUND, _) => Unusable::NoSuchBucket,
         (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, _) => Unusable::Forbidden,
         (status, _) if status.is_redirection() => Unusable::Region,
