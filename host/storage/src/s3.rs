@@ -18,7 +18,7 @@ use http::StatusCode;
 use lakehouse_types::{BucketName, Secret};
 use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
-    aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut, S3CopyIfNotExists},
+    aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut, S3CopyIfNotExists},
     client::{HttpError, HttpErrorKind},
     list::{PaginatedListOptions, PaginatedListStore},
     path::Path,
@@ -41,6 +41,24 @@ const CALL_DEADLINE: Duration = Duration::from_secs(120);
 const OPEN_DEADLINE: Duration = Duration::from_secs(6);
 /// The object that every bucket of ours has: shows that names are taken once, and that the bucket is still there.
 pub(crate) const PROBE: &str = "_probe";
+
+/// The region of buckets that state none.
+const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+/// The credentials of buckets that state none: keys, a web identity, a container's role, the machine's.
+const CREDENTIAL_VARIABLES: [&str; 12] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_METADATA_ENDPOINT",
+    "AWS_IMDSV1_FALLBACK",
+];
 
 /// A bucket of an S3-compatible service.
 #[derive(Clone)]
@@ -114,11 +132,11 @@ impl S3Spec {
     }
 
     fn client(&self, answers: Answers) -> object_store::Result<AmazonS3> {
+        let builder = from_environment(AmazonS3Builder::new(), &REGION_VARIABLES);
         let builder = match &self.credentials {
-            S3Credentials::Environment => AmazonS3Builder::from_env(),
+            S3Credentials::Environment => from_environment(builder, &CREDENTIAL_VARIABLES),
             S3Credentials::Keys { access_key_id, secret_access_key, session_token } => {
-                let builder =
-                    AmazonS3Builder::new().with_access_key_id(access_key_id).with_secret_access_key(secret_access_key.expose());
+                let builder = builder.with_access_key_id(access_key_id).with_secret_access_key(secret_access_key.expose());
                 match session_token {
                     Some(token) => builder.with_token(token.expose()),
                     None => builder,
@@ -164,6 +182,16 @@ impl fmt::Debug for S3Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Spec").field("location", &self.location()).finish_non_exhaustive()
     }
+}
+
+/// Takes what the environment says under these names, and no other: where a bucket is, its settings alone say.
+fn from_environment(builder: AmazonS3Builder, variables: &[&str]) -> AmazonS3Builder {
+    variables.iter().fold(builder, |builder, name| {
+        match (std::env::var(name), name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()) {
+            (Ok(value), Ok(key)) if !value.is_empty() => builder.with_config(key, value),
+            _ => builder,
+        }
+    })
 }
 
 /// Opens the bucket: asks whether it is there, whether these credentials do, and whether it keeps to preconditions.

@@ -278,3 +278,10 @@ fn a_bucket_is_where_its_settings_say() {
         assert_eq!(spec(None, path_style).host(endpoint), expected);
     }
 }
+
+#[test]
+fn every_variable_that_is_looked_for_is_one_that_the_client_knows() {
+    for name in super::REGION_VARIABLES.iter().chain(&super::CREDENTIAL_VARIABLES) {
+        assert!(name.to_ascii_lowercase().parse::<object_store::aws::AmazonS3ConfigKey>().is_ok(), "{name}");
+    }
+}
