@@ -262,14 +262,18 @@ async fn a_bucket_that_is_not_declared_takes_its_datasets_away_and_brings_them_b
     let directory = TempDir::new().unwrap();
     let host = Host::open(&directory).await;
     host.write("near", vec![rows(0, 3)]).await.unwrap();
-    for (dataset, count) in [("far", 4), ("dropped", 5)] {
-        write(&host.tables, in_bucket("other", spec(dataset)), vec![rows(0, count)]).await.unwrap();
-    }
+    write(&host.tables, in_bucket("other", spec("far")), vec![rows(0, 4)]).await.unwrap();
     interrupt(&host, true, "far").await;
-    let pinned = host.tables.dataset(&name("dropped")).unwrap();
-    host.tables.drop_dataset(&stamp(), &name("dropped")).await.unwrap();
-    // A killed host drops nothing.
-    std::mem::forget(pinned);
+    // And a deletion that was interrupted.
+    let ghost = directory.path().join("other").join(DATASETS).join("ghost");
+    std::fs::create_dir_all(&ghost).unwrap();
+    std::fs::write(ghost.join("part.parquet"), "x").unwrap();
+    let bucket = BucketName::new("other").unwrap();
+    let intent =
+        Intent { by: (&stamp()).into(), dataset: name("dropped"), id: "ghost".to_owned(), bucket, stage: Stage::Dropping };
+    let mut transaction = host.meta.begin().await.unwrap();
+    transaction.put(&crate::folder::drop_key("ghost"), &intent).unwrap();
+    transaction.commit().await.unwrap();
     let intents = host.intents().await.len();
     let before = files_under(&directory.path().join("other"));
     host.stop(&directory).await;
@@ -292,6 +296,7 @@ async fn a_bucket_that_is_not_declared_takes_its_datasets_away_and_brings_them_b
     let host = Host::open(&directory).await;
     assert_eq!(host.number("SELECT count(id) FROM far").await, 14, "and the interrupted write is finished");
     assert_eq!(host.intents().await.len(), 0);
+    assert!(!ghost.exists(), "so is the deletion");
     host.write("far", vec![rows(0, 1)]).await.unwrap();
 }
 
