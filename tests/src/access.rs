@@ -46,7 +46,7 @@ fn allowed(method: &Method, path: &str) -> &'static str {
         ("POST" | "DELETE" | "PUT", path) if path.starts_with("/catalog/") => "ao",
         (_, path) if path.starts_with("/plugins") => "ao",
         ("POST", "/vectors/refresh/{dataset}" | "/vectors/profile/{id}/activate") | ("DELETE", "/vectors/indexes/{name}") => "ao",
-        ("GET", "/metrics") => "ao",
+        ("GET", "/metrics") | ("POST", "/catalog/migrate-buckets") => "ao",
         _ => "aowr",
     }
 }

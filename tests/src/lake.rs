@@ -149,6 +149,22 @@ impl Lake {
         self.admin = Caller::new(&self.server.url, Some(ADMIN_KEY));
     }
 
+    /// `kill -9`, and a new start under other settings.
+    pub(crate) fn reconfigure(&mut self, config: &str) {
+        self.options.config = Some(config.to_owned());
+        self.restart(Vec::new());
+    }
+
+    /// What a server says that does not start.
+    pub(crate) async fn refuses_to_start(options: Options) -> String {
+        let _turn = Turn::beside().await;
+        let folder = TempDir::new().expect("a folder");
+        copy(first_start(), folder.path());
+        let _ = fs::remove_file(folder.path().join("server.log"));
+        assert!(Server::start(folder.path(), &options).is_none(), "it starts");
+        fs::read_to_string(folder.path().join("server.log")).unwrap_or_default()
+    }
+
     /// Everything that the server keeps.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

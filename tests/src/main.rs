@@ -25,6 +25,7 @@ mod plugins;
 mod postgres;
 mod probes;
 mod profiles;
+mod remote;
 mod search;
 mod sparse;
 mod sql;

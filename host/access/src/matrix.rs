@@ -48,6 +48,8 @@ matrix! {
 
     /// Compact datasets. No grant on the dataset: it shows no row.
     Compact, "compact datasets" => &[Admin, Operator];
+    /// Where buckets are and what they did; rename them in records.
+    ManageBuckets, "manage buckets" => &[Admin, Operator];
 
     /// On sample rows of the caller's own.
     DryRun, "dry-run plugins" => &[Admin, Operator];
@@ -101,7 +103,7 @@ mod tests {
     ";
     const ROWS: [&[Action]; 6] = [
         &[ManageKeys, SetRowFilter, ReadRaw, Erase],
-        &[ManageViews, ManagePlugins, ManageProfiles, ManageTruth, ManageIndexes, Compact],
+        &[ManageViews, ManagePlugins, ManageProfiles, ManageTruth, ManageIndexes, Compact, ManageBuckets],
         &[DryRun, ReadPlugins, ReadMetrics],
         &[Ingest, Tombstone, DeleteDataset],
         &[Query, Search, EvaluateTruth, ReadCatalog],

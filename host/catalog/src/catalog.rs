@@ -54,6 +54,10 @@ impl Catalog {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.shared.meta
+    }
+
     /// The present definitions.
     pub fn snapshot(&self) -> Arc<CatalogSnapshot> {
         self.shared.present.load_full()

@@ -1,9 +1,11 @@
 //! A dataset's record: where it lives and what is known beside its rows.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use lakehouse_storage::Record;
 use lakehouse_types::{Actor, BucketName, ColumnName, DatasetId, DatasetName};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 /// A dataset. Its schema and rows are the table's own, in Delta; this is the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +13,8 @@ pub struct DatasetRecord {
     pub name: DatasetName,
     /// Never reused: names the table's folder, so that a dataset that is deleted and made again never meets its old files.
     pub id: DatasetId,
+    /// Read where it is empty, too, as earlier releases left it for the primary bucket.
+    #[serde(deserialize_with = "bucket")]
     pub bucket: BucketName,
     pub created_at: DateTime<Utc>,
     pub created_by: Actor,
@@ -49,6 +53,13 @@ impl DatasetRecord {
             self.embedding_stale_since = Some(at);
         }
         changes
+    }
+}
+
+fn bucket<'de, D: Deserializer<'de>>(stored: D) -> Result<BucketName, D::Error> {
+    match Cow::<str>::deserialize(stored)? {
+        name if name.is_empty() => Ok(BucketName::primary()),
+        name => BucketName::new(name).map_err(D::Error::custom),
     }
 }
 

@@ -10,6 +10,7 @@ mod dataset;
 mod edit; // what an edit may do, and its checks
 mod error;
 mod index; // what makes a relation searchable
+mod migration; // bucket names of earlier releases
 mod profile;
 mod redaction;
 mod rule; // a rule name bound to a component
@@ -26,6 +27,7 @@ pub use index::{
     FaissRecord, FileRecord, IdType, IndexLitter, IndexMetric, IndexRecord, IndexRules, IndexSource, PendingSegments, PinnedRule,
     Recipe, Seen, SegmentFiles, SegmentRecord,
 };
+pub use migration::BucketMigration;
 pub use profile::{HnswConfig, Profile, ProfileInput, VectorBackend};
 pub use redaction::Redaction;
 pub use rule::{RuleBinding, RuleKind, RuleLimits};

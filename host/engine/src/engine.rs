@@ -15,8 +15,8 @@ use lakehouse_jobs::Jobs;
 use lakehouse_journal::Journal;
 use lakehouse_plugins::{Ceilings, Compiler, Registry, RegistryOptions};
 use lakehouse_query::{QueryEngine, QueryOptions};
-use lakehouse_settings::{BucketSettings, Settings};
-use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions};
+use lakehouse_settings::{BucketSettings, S3Settings, Settings};
+use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions, S3Credentials, S3Spec};
 use lakehouse_tables::{TableOptions, Tables};
 use lakehouse_truth::Truth;
 use lakehouse_types::{Clock, SystemClock};
@@ -216,8 +216,28 @@ fn bucket_specs(settings: &Settings) -> Vec<BucketSpec> {
     let kind = |bucket: &BucketSettings| match bucket {
         BucketSettings::Local { path } => BucketKind::Local { path: path.clone() },
         BucketSettings::Memory => BucketKind::Memory,
+        BucketSettings::S3(remote) => BucketKind::S3(s3_spec(remote)),
     };
     settings.buckets.iter().map(|(name, bucket)| BucketSpec { name: name.clone(), kind: kind(bucket) }).collect()
+}
+
+fn s3_spec(settings: &S3Settings) -> S3Spec {
+    S3Spec {
+        bucket: settings.bucket.clone(),
+        prefix: settings.prefix.clone(),
+        endpoint: settings.endpoint.clone(),
+        region: settings.region.clone(),
+        path_style: settings.path_style,
+        allow_http: settings.allow_http,
+        credentials: match &settings.keys {
+            None => S3Credentials::Environment,
+            Some(keys) => S3Credentials::Keys {
+                access_key_id: keys.access_key_id.clone(),
+                secret_access_key: keys.secret_access_key.clone(),
+                session_token: keys.session_token.clone(),
+            },
+        },
+    }
 }
 
 /// Opens the registry and installs the shipped components that were never installed here.

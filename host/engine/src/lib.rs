@@ -34,6 +34,7 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use buckets::{BucketInside, ShownBucket};
 pub use compaction::Compaction;
 pub use datasets::Dataset;
 pub use engine::{Engine, EngineOptions};
@@ -58,8 +59,9 @@ pub use views::View;
 
 pub use lakehouse_access::{Action, Caller, CreateKey, Grant, KeyInfo, NewKey, Principal, Role};
 pub use lakehouse_catalog::{
-    ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile, ProfileInput, Redaction,
-    RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend, ViewInput, ViewRecord,
+    BucketMigration, ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile,
+    ProfileInput, Redaction, RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend,
+    ViewInput, ViewRecord,
 };
 pub use lakehouse_ingest::{Format, IngestMode, IngestReport, OnError, PathPattern, Selection, TableName};
 pub use lakehouse_jobs::{Advance, Job, JobFailure, JobState, Watch};
@@ -71,6 +73,7 @@ pub use lakehouse_plugins::{
 };
 pub use lakehouse_query::{QueryError, QueryRequest, format};
 pub use lakehouse_settings::Settings;
+pub use lakehouse_storage::BucketCounts;
 pub use lakehouse_tables::{
     Burial, BurialFailure, Column, CommitReport, CompactionReport, DatasetState, FailureReason, Restoration, Shape, WriteMode,
 };

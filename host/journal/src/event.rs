@@ -52,6 +52,7 @@ kinds! {
     PluginDelete = "plugin_delete",
     KeyCreate = "key_create",
     KeyRevoke = "key_revoke",
+    BucketMigrate = "bucket_migrate",
     TruthReload = "truth_reload",
     Denied = "denied",
 }

@@ -26,6 +26,8 @@ pub enum QueryError {
     TooComplex { what: &'static str, limit: usize },
     #[error("unknown table `{name}`")]
     UnknownTable { name: String, similar: Vec<String> },
+    #[error("the bucket of `{relation}` is not declared")]
+    BucketMissing { relation: String },
     #[error("unknown column `{column}`")]
     UnknownColumn { column: String, known: Vec<String> },
     #[error("output column `{column}` appears twice")]
@@ -69,6 +71,7 @@ impl Fault for QueryError {
             Self::Syntax { .. } | Self::Plan { .. } | Self::TooComplex { .. } => Code::InvalidSql,
             Self::Refused { .. } => Code::StatementRefused,
             Self::UnknownTable { .. } => Code::UnknownTable,
+            Self::BucketMissing { .. } => Code::BucketMissing,
             Self::UnknownColumn { .. } => Code::UnknownColumn,
             Self::DuplicateColumn { .. } => Code::DuplicateColumn,
             Self::Parameters { .. } => Code::InvalidParameter,
@@ -99,6 +102,9 @@ impl Fault for QueryError {
                     format!("table `{name}` does not exist, or your key may not read it; did you mean {}?", listing(some, 3))
                 }
             },
+            Self::BucketMissing { relation } => {
+                format!("the rows of `{relation}` are in a bucket that the server's settings do not name")
+            }
             Self::UnknownColumn { column, known } => match closest(column, known.iter().map(String::as_str), 1).as_slice() {
                 [] => format!("column `{column}` does not exist; there are {}", listing(known, 40)),
                 [near, ..] => {

@@ -129,13 +129,17 @@ fn sweep(folder: &Path) {
     }
 }
 
+/// What earlier releases called the primary bucket in the URLs of objects.
+const PRIMARY_ALIAS: &str = "lakehouse://data";
+
 /// The buckets, and no way to add another store.
 #[derive(Debug, Default)]
 pub(crate) struct BucketStores(HashMap<String, Arc<dyn ObjectStore>>);
 
 impl BucketStores {
     pub(crate) fn of(buckets: &Buckets) -> Self {
-        Self(buckets.iter().map(|bucket| (key(&bucket.url()), bucket.compat())).collect())
+        let own = buckets.iter().map(|bucket| (key(&bucket.url()), bucket.compat()));
+        Self(own.chain([(PRIMARY_ALIAS.to_owned(), buckets.primary().compat())]).collect())
     }
 }
 
@@ -151,5 +155,31 @@ impl ObjectStoreRegistry for BucketStores {
     fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
         let store = self.0.get(&key(url)).map(Arc::clone);
         store.ok_or_else(|| DataFusionError::Plan("no bucket has this address".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::object_store::ObjectStoreRegistry;
+    use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, object_store_13::ObjectStoreExt};
+    use lakehouse_types::BucketName;
+    use tokio::runtime::Handle;
+    use url::Url;
+
+    use super::BucketStores;
+
+    #[tokio::test]
+    async fn the_old_address_of_the_primary_bucket_is_an_alias() {
+        let spec = |name: &str| BucketSpec { name: BucketName::new(name).unwrap(), kind: BucketKind::Memory };
+        let buckets = Buckets::open(vec![spec("primary"), spec("data")], BucketOptions::new(Handle::current())).await.unwrap();
+        buckets.primary().compat().put(&"x".into(), "primary".into()).await.unwrap();
+        let stores = BucketStores::of(&buckets);
+        for (url, is_primary) in
+            [("lakehouse://data/", true), ("lakehouse://lakehouse-primary/", true), ("lakehouse://lakehouse-data/", false)]
+        {
+            let store = stores.get_store(&Url::parse(url).unwrap()).unwrap();
+            assert_eq!(store.get(&"x".into()).await.is_ok(), is_primary, "{url}");
+        }
+        assert!(stores.get_store(&Url::parse("lakehouse://elsewhere/").unwrap()).is_err());
     }
 }

@@ -7,17 +7,19 @@ mod error;
 mod import; // folders to import from
 mod plugins; // the sandbox's ceilings and folders
 mod query; // queries and ingest
+mod s3; // buckets of S3-compatible services
 mod section; // one TOML table, read key by key
 mod server; // listening, keys, logging
 mod settings; // the whole
 mod source; // databases to ingest from
-mod storage;
-mod vector; // indexes and searches // buckets, metadata, truth files
+mod storage; // buckets, metadata, truth files
+mod vector; // indexes and searches
 
 pub use error::{Problem, SettingsError};
 pub use import::ImportFolder;
 pub use plugins::PluginSettings;
 pub use query::{IngestSettings, QuerySettings};
+pub use s3::{S3Keys, S3Settings};
 pub use server::{AuthSettings, LogFormat, LogSettings, ServerSettings};
 pub use settings::Settings;
 pub use source::{SourcePassword, SourceSettings, SourceTls};

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use lakehouse_types::Secret;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -189,6 +190,18 @@ impl<'t, 'p> Section<'t, 'p> {
         self.text(key, None, PATH, |text| parse_path(text).map(Some))
     }
 
+    /// A text that no message repeats.
+    pub(crate) fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        let Entry { line, value } = self.take(key)?;
+        match value {
+            DeValue::String(text) if !text.is_empty() => Some(Secret::new(text.as_ref())),
+            _ => {
+                self.problems.report(line, format!("\"{key}\" in [{}] must be a text that is not empty", self.name));
+                None
+            }
+        }
+    }
+
     /// A list of texts that `parse` accepts.
     pub(crate) fn list<T>(&mut self, key: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
         let expected = format!("a list of {expected}");
@@ -267,7 +280,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// A value as an error repeats it: settings hold no secrets, but may be long.
+/// A value as an error repeats it: it may be long. For secrets see [`Section::secret`].
 fn shown(value: &DeValue<'_>) -> String {
     fn quoted(text: &str) -> String {
         format!("{:?}", text.chars().take(64).collect::<String>())

@@ -103,16 +103,18 @@ impl Settings {
     }
 
     fn read(mut file: Section<'_, '_>) -> Self {
+        let buckets = BucketSettings::read(file.section("buckets"));
+        let is_remote = matches!(buckets.get(&BucketName::primary()), Some(BucketSettings::S3(_)));
         let settings = Self {
             server: ServerSettings::read(file.section("server")),
             auth: AuthSettings::read(file.section("auth")),
-            buckets: BucketSettings::read(file.section("buckets")),
+            buckets,
             query: QuerySettings::read(file.section("query")),
             vector: VectorSettings::read(file.section("vector")),
             plugins: PluginSettings::read(file.section("plugins")),
             ingest: IngestSettings::read(file.section("ingest")),
             sources: SourceSettings::read(file.section("sources")),
-            storage: StorageSettings::read(file.section("storage")),
+            storage: StorageSettings::read(file.section("storage"), is_remote),
             compaction: CompactionSettings::read(file.section("compaction")),
             truth: TruthSettings::read(file.section("truth")),
             log: LogSettings::read(file.section("log")),

@@ -10,7 +10,7 @@ use std::{
 use croner::Cron;
 use lakehouse_types::BucketName;
 
-use crate::section::Section;
+use crate::{S3Settings, section::Section};
 
 /// `[buckets.NAME]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum BucketSettings {
     },
     /// Lives as long as the process.
     Memory,
+    /// A bucket of an S3-compatible service.
+    S3(S3Settings),
 }
 
 impl BucketSettings {
@@ -55,16 +57,19 @@ impl BucketSettings {
         enum Kind {
             Local,
             Memory,
+            S3,
         }
         let has_path = table.has("path");
-        let kind = table.choice("kind", Kind::Local, &[("local", Kind::Local), ("memory", Kind::Memory)]);
+        let kind = table.choice("kind", Kind::Local, &[("local", Kind::Local), ("memory", Kind::Memory), ("s3", Kind::S3)]);
         let path = table.optional_path("path");
+        if kind != Kind::Local && path.is_some() {
+            let word = if kind == Kind::S3 { "s3" } else { "memory" };
+            table.report(format!("\"path\" in [buckets.{name}] has no meaning for kind = \"{word}\""));
+        }
         match (kind, path) {
+            (Kind::S3, _) => S3Settings::read(table, name).map(Self::S3),
             (Kind::Memory, None) => Some(Self::Memory),
-            (Kind::Memory, Some(_)) => {
-                table.report(format!("\"path\" in [buckets.{name}] has no meaning for kind = \"memory\""));
-                None
-            }
+            (Kind::Memory, Some(_)) => None,
             (Kind::Local, Some(path)) => Some(Self::Local { path }),
             (Kind::Local, None) => {
                 if !has_path {
@@ -78,18 +83,23 @@ impl BucketSettings {
     /// Another bucket whose folder contains this one's, is inside it, or is the same. Of two that the file states, the later
     /// name is told of the earlier.
     fn overlapping<'b>(name: &BucketName, buckets: &'b BTreeMap<BucketName, Self>) -> Option<&'b BucketName> {
-        let mine = lexical(buckets.get(name)?.path()?);
+        let (service, mine) = buckets.get(name)?.place()?;
         let others = buckets.iter().filter(|(other, _)| *other < name || other.as_str() == "primary" && *other != name);
-        others.filter_map(|(other, bucket)| Some((other, lexical(bucket.path()?)))).find_map(|(other, theirs)| {
-            let is_shared = mine.starts_with(&theirs) || theirs.starts_with(&mine);
+        others.filter_map(|(other, bucket)| Some((other, bucket.place()?))).find_map(|(other, (at, theirs))| {
+            let is_shared = at == service && (mine.starts_with(&theirs) || theirs.starts_with(&mine));
             is_shared.then_some(other)
         })
     }
 
-    fn path(&self) -> Option<&Path> {
+    /// The service that keeps the objects, none for this machine, and the folder in it.
+    fn place(&self) -> Option<(Option<String>, PathBuf)> {
         match self {
-            Self::Local { path } => Some(path),
+            Self::Local { path } => Some((None, lexical(path))),
             Self::Memory => None,
+            Self::S3(remote) => {
+                let (service, folder) = remote.place();
+                Some((Some(service), lexical(Path::new(folder))))
+            }
         }
     }
 }
@@ -112,7 +122,7 @@ fn lexical(path: &Path) -> PathBuf {
 /// `[storage]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageSettings {
-    /// How long metadata writes are gathered before one is made durable. Default 2 ms.
+    /// How long metadata writes are gathered before one is made durable. Default 2 ms, and 50 ms when the primary bucket is remote.
     pub meta_flush: Duration,
     /// How long files of versions stay that a newer one has replaced or merged, for readers from outside. Files with rows that were
     /// dropped for good go at once. Default 24 hours.
@@ -120,9 +130,9 @@ pub struct StorageSettings {
 }
 
 impl StorageSettings {
-    pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
+    pub(crate) fn read(mut section: Section<'_, '_>, is_remote: bool) -> Self {
         let settings = Self {
-            meta_flush: section.millis("meta_flush_ms", 2, 1..=1000),
+            meta_flush: section.millis("meta_flush_ms", if is_remote { 50 } else { 2 }, 1..=1000),
             version_retention: section.millis("version_retention_ms", 86_400_000, 0..=31_622_400_000),
         };
         section.finish();

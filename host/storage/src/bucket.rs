@@ -18,12 +18,21 @@ use tokio::runtime::Handle;
 use url::Url;
 
 use crate::{
-    BucketCounts, Result, RetryPolicy, StorageError, compat::CompatStore, lock::WriterLock, metrics::Counters,
-    store::BucketStore, sweep::sweep,
+    BucketCounts, Result, RetryPolicy, S3Spec, StorageError,
+    absent::AbsentStore,
+    compat::CompatStore,
+    lock::WriterLock,
+    metrics::Counters,
+    s3::{self, PROBE},
+    store::BucketStore,
+    sweep::sweep,
 };
 
 /// A probe that takes longer counts as failed.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What earlier releases called the primary bucket in the records of datasets; they wrote nothing, too.
+const LEGACY_PRIMARY: [&str; 2] = ["data", "local"];
 
 /// A bucket as declared.
 #[derive(Debug, Clone)]
@@ -39,6 +48,22 @@ pub enum BucketKind {
     Local { path: PathBuf },
     /// This process's memory, for tests and scratch data.
     Memory,
+    /// A bucket of an S3-compatible service.
+    S3(S3Spec),
+    /// Not declared any more: refuses every call, for what is known to be in it.
+    Absent,
+}
+
+impl BucketKind {
+    /// The word of the settings: `local`, `memory`, `s3`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Local { .. } => "local",
+            Self::Memory => "memory",
+            Self::S3(_) => "s3",
+            Self::Absent => "absent",
+        }
+    }
 }
 
 /// What all buckets share.
@@ -46,12 +71,15 @@ pub enum BucketKind {
 pub struct BucketOptions {
     /// The runtime that stores run on.
     pub io: Handle,
+    /// Of buckets on this machine.
     pub retry: RetryPolicy,
+    /// Of buckets behind a network.
+    pub remote_retry: RetryPolicy,
 }
 
 impl BucketOptions {
     pub fn new(io: Handle) -> Self {
-        Self { io, retry: RetryPolicy::default() }
+        Self { io, retry: RetryPolicy::default(), remote_retry: RetryPolicy::remote() }
     }
 }
 
@@ -76,9 +104,10 @@ struct Shared {
     compat: Arc<CompatStore>,
     counters: Arc<Counters>,
     io: Handle,
+    kind: BucketKind,
+    /// The directory of a local bucket.
     root: Option<PathBuf>,
     lock: Option<WriterLock>,
-    is_volatile: bool,
 }
 
 /// How a bucket answered a probe.
@@ -94,7 +123,8 @@ impl Buckets {
     ///
     /// # Errors
     /// [`StorageError::Locked`] while another host, or another bucket of this one, holds a directory; [`StorageError::NoPrimary`],
-    /// [`StorageError::BucketClash`], or [`StorageError::OpenBucket`] with the cause.
+    /// [`StorageError::BucketClash`], [`StorageError::OpenBucket`] with the cause, or [`StorageError::OpenRemote`] with what is wrong,
+    /// within seconds.
     pub async fn open(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Self> {
         let mut hosts = BTreeMap::new();
         for spec in &specs {
@@ -103,13 +133,33 @@ impl Buckets {
             }
         }
         let io = options.io.clone();
-        io.spawn_blocking(move || open_all(specs, &options)).await.map_err(|_| StorageError::TaskLost)?
+        io.spawn(open_all(specs, options)).await.map_err(|_| StorageError::TaskLost)?
     }
 
     /// # Errors
     /// [`StorageError::UnknownBucket`] with the names that exist.
     pub fn get(&self, name: &BucketName) -> Result<Bucket> {
         self.all.get(name).cloned().ok_or_else(|| StorageError::UnknownBucket { name: name.clone(), valid: self.names() })
+    }
+
+    /// The bucket that a dataset's record names: primary under the names that it had, if no bucket has them now; and for one that is
+    /// not declared any more a stand-in that refuses every call.
+    pub fn home(&self, name: &BucketName) -> Bucket {
+        match self.all.get(name) {
+            Some(bucket) => bucket.clone(),
+            None if self.is_legacy_primary(name.as_str()) => self.primary(),
+            None => {
+                let spec = BucketSpec { name: name.clone(), kind: BucketKind::Absent };
+                let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+                let opened = Opened { base: Arc::new(AbsentStore), root: None, lock: None, retry };
+                Bucket::assemble(spec, opened, Arc::default(), self.primary.io())
+            }
+        }
+    }
+
+    /// Whether a record that says this means the primary bucket and should say so.
+    pub fn is_legacy_primary(&self, name: &str) -> bool {
+        name.is_empty() || LEGACY_PRIMARY.contains(&name) && !self.all.contains_key(name)
     }
 
     pub fn primary(&self) -> Bucket {
@@ -158,7 +208,25 @@ impl Bucket {
 
     /// Whether its objects go when this process ends.
     pub fn is_volatile(&self) -> bool {
-        self.shared.is_volatile
+        matches!(self.shared.kind, BucketKind::Memory)
+    }
+
+    /// Whether it is only known by name, see [`Buckets::home`].
+    pub fn is_absent(&self) -> bool {
+        matches!(self.shared.kind, BucketKind::Absent)
+    }
+
+    pub fn kind(&self) -> &BucketKind {
+        &self.shared.kind
+    }
+
+    /// Where it is, for people: a directory, a URL, else its kind. Never a credential.
+    pub fn location(&self) -> String {
+        match (&self.shared.kind, &self.shared.root) {
+            (BucketKind::S3(spec), _) => spec.location(),
+            (BucketKind::Local { path }, root) => root.as_ref().unwrap_or(path).display().to_string(),
+            (kind @ (BucketKind::Memory | BucketKind::Absent), _) => kind.as_str().to_owned(),
+        }
     }
 
     pub fn counts(&self) -> BucketCounts {
@@ -174,40 +242,47 @@ impl Bucket {
         StorageError::Store { bucket: self.shared.name.clone(), source }
     }
 
-    async fn probe(&self) -> BucketHealth {
+    pub(crate) async fn probe(&self) -> BucketHealth {
         let begun = Instant::now();
-        let location = object_store::path::Path::from("_health");
         let options = GetOptions { head: true, ..GetOptions::default() };
+        // A missing object is no sign of health where a bucket that is gone answers the same.
+        let (location, may_be_missing) = match self.shared.kind {
+            BucketKind::S3(_) => (PROBE, false),
+            _ => ("_health", true),
+        };
+        let location = location.into();
         let answer = self.shared.store.get_opts(&location, options);
         let answered = match tokio::time::timeout(HEALTH_DEADLINE, answer).await {
-            Ok(Ok(_) | Err(object_store::Error::NotFound { .. })) => true,
+            Ok(Ok(_)) => true,
+            Ok(Err(object_store::Error::NotFound { .. })) => may_be_missing,
             Ok(Err(_)) | Err(_) => false,
         };
-        // A missing object in a missing directory is no sign of health.
         let present = self.shared.root.as_ref().is_none_or(|root| root.is_dir());
         BucketHealth { name: self.shared.name.clone(), healthy: answered && present, latency: begun.elapsed() }
     }
 }
 
-fn open_all(specs: Vec<BucketSpec>, options: &BucketOptions) -> Result<Buckets> {
+/// A bucket's own store, before retries, counts and the right runtime.
+struct Opened {
+    base: Arc<dyn ObjectStore>,
+    root: Option<PathBuf>,
+    lock: Option<WriterLock>,
+    retry: RetryPolicy,
+}
+
+async fn open_all(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Buckets> {
     #[cfg(feature = "test-util")]
     let faults = crate::fault::Faults::from_env();
     let mut all = BTreeMap::new();
-    for BucketSpec { name, kind } in specs {
-        let is_volatile = matches!(kind, BucketKind::Memory);
-        let (base, root, lock): (Arc<dyn ObjectStore>, _, _) = match kind {
-            BucketKind::Memory => (Arc::new(InMemory::new()), None, None),
-            BucketKind::Local { path } => {
-                let (store, root, lock) = open_local(&name, &path)?;
-                (Arc::new(store), Some(root), Some(lock))
-            }
-        };
+    for spec in specs {
+        let counters = Arc::new(Counters::default());
+        #[cfg_attr(not(feature = "test-util"), expect(unused_mut, reason = "faults are for tests"))]
+        let mut opened = open_one(&spec, &options, &counters).await?;
         #[cfg(feature = "test-util")]
-        let base = match &faults {
-            Some(faults) => crate::fault::FaultStore::wrap(base, faults),
-            None => base,
-        };
-        let bucket = Bucket::assemble(name, base, root, lock, is_volatile, options);
+        if let Some(faults) = &faults {
+            opened.base = crate::fault::FaultStore::wrap(opened.base, faults);
+        }
+        let bucket = Bucket::assemble(spec, opened, counters, &options.io);
         all.insert(bucket.name().clone(), bucket);
     }
     for bucket in all.values() {
@@ -217,21 +292,33 @@ fn open_all(specs: Vec<BucketSpec>, options: &BucketOptions) -> Result<Buckets> 
     Ok(Buckets { all: Arc::new(all), primary })
 }
 
+async fn open_one(spec: &BucketSpec, options: &BucketOptions, counters: &Arc<Counters>) -> Result<Opened> {
+    match &spec.kind {
+        BucketKind::Absent => Ok(Opened { base: Arc::new(AbsentStore), root: None, lock: None, retry: options.retry }),
+        BucketKind::Memory => Ok(Opened { base: Arc::new(InMemory::new()), root: None, lock: None, retry: options.retry }),
+        BucketKind::Local { path } => {
+            let (name, path, retry) = (spec.name.clone(), path.clone(), options.retry);
+            let open = move || {
+                let (store, root, lock) = open_local(&name, &path)?;
+                Ok(Opened { base: Arc::new(store), root: Some(root), lock: Some(lock), retry })
+            };
+            options.io.spawn_blocking(open).await.map_err(|_| StorageError::TaskLost)?
+        }
+        BucketKind::S3(remote) => {
+            let base = s3::open(&spec.name, remote, options.remote_retry, counters).await?;
+            Ok(Opened { base, root: None, lock: None, retry: options.remote_retry })
+        }
+    }
+}
+
 impl Bucket {
-    fn assemble(
-        name: BucketName,
-        base: Arc<dyn ObjectStore>,
-        root: Option<PathBuf>,
-        lock: Option<WriterLock>,
-        is_volatile: bool,
-        options: &BucketOptions,
-    ) -> Self {
+    fn assemble(spec: BucketSpec, opened: Opened, counters: Arc<Counters>, io: &Handle) -> Self {
+        let BucketSpec { name, kind } = spec;
+        let Opened { base, root, lock, retry } = opened;
         let url = Url::parse(&format!("lakehouse://{}/", name.url_host())).expect("a bucket's URL host has URL characters only");
-        let counters = Arc::new(Counters::default());
-        let store = Arc::new(BucketStore::new(base, options.io.clone(), options.retry, Arc::clone(&counters), root.clone()));
+        let store = Arc::new(BucketStore::new(base, io.clone(), retry, Arc::clone(&counters), root.clone()));
         let compat = Arc::new(CompatStore::new(Arc::clone(&store)));
-        let io = options.io.clone();
-        Self { shared: Arc::new(Shared { name, url, store, compat, counters, io, root, lock, is_volatile }) }
+        Self { shared: Arc::new(Shared { name, url, store, compat, counters, io: io.clone(), kind, root, lock }) }
     }
 }
 

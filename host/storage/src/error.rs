@@ -7,6 +7,8 @@ use std::{io, path::PathBuf};
 
 use lakehouse_types::{BucketName, Code, Fault, Members};
 
+use crate::Unusable;
+
 /// The result of a storage operation.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
@@ -24,6 +26,14 @@ pub enum StorageError {
         path: PathBuf,
         #[source]
         source: io::Error,
+    },
+    #[error("bucket `{name}` at {location} cannot be used: {why}")]
+    OpenRemote {
+        name: BucketName,
+        location: String,
+        why: Unusable,
+        #[source]
+        source: Option<object_store::Error>,
     },
     #[error("another host writes to {path}")]
     Locked { path: PathBuf },
@@ -101,7 +111,7 @@ impl Fault for StorageError {
         match self {
             Self::UnknownBucket { .. } => Code::UnknownBucket,
             Self::NoPrimary | Self::BucketClash { .. } => Code::InvalidDefinition,
-            Self::OpenBucket { .. } | Self::Store { .. } | Self::TaskLost => Code::StorageUnavailable,
+            Self::OpenBucket { .. } | Self::OpenRemote { .. } | Self::Store { .. } | Self::TaskLost => Code::StorageUnavailable,
             Self::RenewalLate => Code::Busy,
             Self::Superseded => Code::ReadOnly,
             Self::Locked { .. } => Code::ReadOnly,
@@ -117,7 +127,7 @@ impl Fault for StorageError {
                 self.to_string()
             }
             Self::Locked { .. } => "another host writes to this storage".to_owned(),
-            Self::OpenBucket { name, .. } => format!("bucket `{name}` cannot be opened"),
+            Self::OpenBucket { name, .. } | Self::OpenRemote { name, .. } => format!("bucket `{name}` cannot be opened"),
             Self::Store { bucket, .. } => format!("bucket `{bucket}` did not answer as it should"),
             Self::Meta(error) => match meta_code(error) {
                 Code::WriteConflict => "another change to the same objects came first".to_owned(),

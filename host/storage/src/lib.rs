@@ -1,9 +1,10 @@
 //! Where bytes live: buckets (named object stores) and the metadata store.
 //!
 //! **Invariant**: what this crate has acknowledged is on stable storage, and one process at a time writes to a local
-//! bucket. Every byte that the host reads or writes passes through a [`Bucket`], so that retries, counts and injected faults
+//! bucket (to a remote one, one metadata store at a time). Every byte that the host reads or writes passes through a [`Bucket`], so that retries, counts and injected faults
 //! have one place.
 
+mod absent;
 mod bucket;
 mod cache;
 mod collection;
@@ -18,6 +19,7 @@ mod meta;
 mod metrics;
 mod record;
 mod retry;
+mod s3;
 mod store;
 mod sweep;
 mod transaction;
@@ -29,6 +31,7 @@ pub use meta::{Meta, MetaOptions, Renewal};
 pub use metrics::BucketCounts;
 pub use record::Record;
 pub use retry::RetryPolicy;
+pub use s3::{S3Credentials, S3Spec, Unusable};
 pub use transaction::{Submitted, Transaction};
 
 pub use object_store;

@@ -226,6 +226,7 @@ fn settings(options: &MetaOptions, local: bool) -> Settings {
         l0_sst_size_bytes: 4 << 20,
         max_unflushed_bytes: 64 << 20,
         l0_flush_parallelism: 1,
+        // On top of the bucket's own repeats, and alone in that: a log write that is given up closes the store until the next start.
         object_store_max_retries: Some(5),
         compactor_options: Some(CompactorOptions {
             max_concurrent_compactions: 1,

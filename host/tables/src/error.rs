@@ -19,6 +19,9 @@ pub enum TableError {
     /// Until a start can read it.
     #[error("dataset `{dataset}` could not be read when the server started: {why}")]
     Unreadable { dataset: DatasetName, why: &'static str },
+    /// Until a start that has the bucket.
+    #[error("dataset `{dataset}` lives in bucket `{bucket}`, which the server's settings do not name")]
+    BucketMissing { dataset: DatasetName, bucket: BucketName },
     #[error("dataset `{dataset}` has no column `{column}`")]
     UnknownColumn { dataset: DatasetName, column: ColumnName },
     #[error("dataset `{dataset}` lives in bucket `{bucket}`, not in `{asked}`")]
@@ -103,6 +106,7 @@ impl Fault for TableError {
     fn code(&self) -> Code {
         match self {
             Self::UnknownDataset { .. } | Self::Lost { .. } => Code::UnknownDataset,
+            Self::BucketMissing { .. } => Code::BucketMissing,
             Self::UnknownColumn { .. } => Code::UnknownColumn,
             Self::BucketMismatch { .. } => Code::BucketMismatch,
             Self::SchemaConflict { .. } | Self::NameConflict { .. } => Code::SchemaConflict,
@@ -157,7 +161,9 @@ impl Fault for TableError {
                 ("stored_type".to_owned(), stored.clone().into()),
                 ("given_type".to_owned(), given.clone().into()),
             ]),
-            Self::BucketMismatch { bucket, .. } => Members::from_iter([("bucket".to_owned(), bucket.as_str().into())]),
+            Self::BucketMismatch { bucket, .. } | Self::BucketMissing { bucket, .. } => {
+                Members::from_iter([("bucket".to_owned(), bucket.as_str().into())])
+            }
             Self::KeyColumnMismatch { column, .. } => Members::from_iter([("row_key_column".to_owned(), column.as_str().into())]),
             _ => Members::new(),
         }

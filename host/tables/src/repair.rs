@@ -43,17 +43,32 @@ impl Tables {
         if self.owned().contains(&intent.id) {
             return self.forget_intent(key).await;
         }
-        sweep_dropped(&self.buckets.get(&intent.bucket)?, &self.meta, &intent.id).await
+        let bucket = self.buckets.home(&intent.bucket);
+        if bucket.is_absent() {
+            tracing::error!(
+                dataset = %intent.dataset, bucket = %intent.bucket,
+                "the files of a deleted dataset stay: the settings do not name their bucket"
+            );
+            return Ok(());
+        }
+        sweep_dropped(&bucket, &self.meta, &intent.id).await
     }
 
     /// Finishes or undoes a write. One of a table that cannot be read stays as it is until a start can.
     async fn repair_write(&self, write: &str, intent: Intent) -> Result<(), TableError> {
         tracing::info!(dataset = %intent.dataset, write, "repairing an interrupted write");
+        let bucket = self.buckets.home(&intent.bucket);
+        if bucket.is_absent() {
+            tracing::error!(
+                dataset = %intent.dataset, write, bucket = %intent.bucket,
+                "an interrupted write stays until the settings name its bucket again"
+            );
+            return Ok(());
+        }
         let known = self.table(&intent.dataset).filter(|table| table.folder.id() == intent.id);
         let table = match known {
             Some(table) => table,
             None => {
-                let bucket = self.buckets.get(&intent.bucket)?;
                 let folder = Folder::new(bucket, &intent.id, self.meta.clone(), self.io.clone());
                 Arc::new(Table::new(intent.dataset.clone(), Arc::new(folder))?)
             }
@@ -104,9 +119,15 @@ impl Tables {
 
     /// Loads one dataset. What can be wrong with its table is the dataset's fault alone, and no reason not to serve the others.
     async fn load(&self, record: &DatasetRecord, buried: Vec<TombstoneRecord>, hidden: u64) -> Result<(), TableError> {
-        let bucket = self.buckets.get(&record.bucket)?;
+        let bucket = self.buckets.home(&record.bucket);
         let folder = Arc::new(Folder::new(bucket, record.id.as_str(), self.meta.clone(), self.io.clone()));
         let table = Table::new(record.name.clone(), Arc::clone(&folder))?;
+        if folder.bucket().is_absent() {
+            let table = table.absent(Absence::Unplugged);
+            tracing::error!(error = %table.refusal(), "a dataset is not served until the settings name its bucket again");
+            self.insert(Arc::new(table));
+            return Ok(());
+        }
         let tombstones = Arc::new(Tombstones::new(record.key_column.clone(), buried.into_iter().map(|one| one.row_key_value)));
         let loaded = async {
             if folder.bucket().is_volatile() && !has_log(folder.bucket(), &folder.path()).await? {

@@ -206,7 +206,7 @@ impl Tables {
     async fn reap(&self, id: &str, force: bool) -> Result<Purged, TableError> {
         let now = self.clock.now();
         let Some(table) = self.with_id(id) else { return Ok(Purged::default()) };
-        if matches!(table.absence(), Some(Absence::Unreadable(_))) {
+        if matches!(table.absence(), Some(Absence::Unreadable(_) | Absence::Unplugged)) {
             return Ok(Purged::default());
         }
         let _reaping = table.reaping().await;

@@ -39,6 +39,8 @@ pub(crate) enum Absence {
     Lost(Arc<Tombstones>),
     /// The table could not be read; nothing but its deletion is possible.
     Unreadable(&'static str),
+    /// Its bucket is not declared: nothing is possible, so that all is there when the bucket is again.
+    Unplugged,
 }
 
 /// What the holder of the queue must know.
@@ -96,6 +98,7 @@ impl Table {
             None => TableError::UnknownDataset { name: dataset },
             Some(Absence::Lost(_)) => TableError::Lost { dataset, bucket: self.folder.bucket().name().clone() },
             Some(Absence::Unreadable(why)) => TableError::Unreadable { dataset, why },
+            Some(Absence::Unplugged) => TableError::BucketMissing { dataset, bucket: self.folder.bucket().name().clone() },
         }
     }
 
@@ -132,8 +135,11 @@ impl Table {
         self.reaping.lock().await
     }
 
-    /// Waits for its turn.
+    /// Waits for its turn, which one without its bucket never has.
     pub(crate) async fn queue(&self) -> Result<OwnedMutexGuard<Queue>, TableError> {
+        if matches!(self.absence, Some(Absence::Unplugged)) {
+            return Err(self.refusal());
+        }
         let queue = Arc::clone(&self.queue).lock_owned().await;
         if queue.gone { Err(TableError::Gone { dataset: self.name.clone() }) } else { Ok(queue) }
     }

@@ -186,7 +186,7 @@ impl Tables {
         let mut tables = self.tables.lock();
         // One that never came to be and that nobody is at any more holds no place: the dataset may go into another bucket.
         if let Some(table) = tables.get(name).filter(|table| Arc::strong_count(table) > 1 || !table.is_unborn()) {
-            if matches!(table.absence(), Some(Absence::Unreadable(_))) {
+            if matches!(table.absence(), Some(Absence::Unreadable(_) | Absence::Unplugged)) {
                 return Err(table.refusal());
             }
             let holder = table.folder.bucket().name();

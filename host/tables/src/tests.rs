@@ -9,7 +9,7 @@ use arrow::datatypes::Int64Type;
 use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use lakehouse_catalog::{Catalog, ViewInput};
+use lakehouse_catalog::{Catalog, DatasetRecord, ViewInput};
 use lakehouse_journal::{EventKind, Filter, Journal, Stamp};
 use lakehouse_storage::{Bucket, BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions};
 use lakehouse_types::{Actor, BucketName, Clock, Code, ColumnName, DatasetName, ErrorKind, Fault, ManualClock, RequestId};
@@ -49,7 +49,11 @@ struct Host {
 
 impl Host {
     async fn open(directory: &TempDir) -> Self {
-        let buckets = Buckets::open(specs(directory), BucketOptions::new(Handle::current())).await.unwrap();
+        Self::open_with(specs(directory)).await
+    }
+
+    async fn open_with(specs: Vec<BucketSpec>) -> Self {
+        let buckets = Buckets::open(specs, BucketOptions::new(Handle::current())).await.unwrap();
         let meta = Meta::open(&buckets.primary(), MetaOptions::default()).await.unwrap();
         let manual = Arc::new(ManualClock::at(DateTime::<Utc>::from_timestamp(1_700_000_000, 0).unwrap()));
         let clock: Arc<dyn Clock> = Arc::clone(&manual) as _;

@@ -116,6 +116,7 @@ codes! {
     Busy = "busy", Unavailable, "Busy", "Retry after a moment.";
     StorageUnavailable = "storage_unavailable", Unavailable, "Storage unavailable", "Retry; if it lasts, the operator finds the cause in the log under the request id.";
     SourceUnavailable = "source_unavailable", Unavailable, "Source unavailable", "Nothing was written. Retry; if it lasts, the operator finds the cause in the log under the request id.";
+    BucketMissing = "bucket_missing", Unavailable, "Bucket not declared", "Ask the operator to put the bucket that the detail names back into the server's settings.";
     ReadOnly = "read_only", Unavailable, "Read only", "Another host writes to this storage; send writes there.";
     OutcomeUnknown = "outcome_unknown", Unavailable, "Outcome unknown", "Look at what became of it before you repeat it; an ingest is repeated safely with the same Idempotency-Key.";
     ShuttingDown = "shutting_down", Unavailable, "Shutting down", "Retry against another host, or in a moment.";

@@ -1,4 +1,4 @@
-//! The words that every crate shares: ids as newtypes, what went wrong and what to do about it, time and randomness.
+//! The words that every crate shares: ids as newtypes, what went wrong and what to do about it, time and randomness, secrets.
 //!
 //! **Invariant**: an id of one of these types is well formed; nothing in this crate does I/O.
 
@@ -7,6 +7,7 @@ mod code;
 mod fault;
 mod ids;
 mod progress;
+mod secret;
 
 pub use clock::{Clock, ManualClock, SystemClock, random_bytes};
 pub use code::{Code, ErrorKind};
@@ -16,3 +17,4 @@ pub use ids::{
     KeyName, PluginName, ProfileId, RequestId, RuleName, SourceName, ViewName,
 };
 pub use progress::{Progress, Unwatched};
+pub use secret::Secret;

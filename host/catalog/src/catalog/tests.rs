@@ -1,4 +1,5 @@
 mod indexes; // what they keep, and how they are stored
+mod migration; // bucket names of earlier releases
 
 use std::{collections::BTreeMap, sync::Arc};
 

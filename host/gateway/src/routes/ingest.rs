@@ -142,7 +142,7 @@ async fn ingest_file(
     let format = params.format.as_deref().map(Format::from_str).transpose()?;
     let idempotency_key = idempotency_key(&headers)?;
     app.engine.require_ingest(&caller, &params.dataset).await?;
-    let bucket = bucket(&headers, || app.engine.buckets(&caller))?;
+    let bucket = bucket(&headers, || app.engine.bucket_names(&caller))?;
     let file = File::of(request).await?;
     let wanted = IngestFile {
         dataset: params.dataset,

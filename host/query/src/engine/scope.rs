@@ -11,7 +11,7 @@ use lakehouse_access::{Action, Caller, Principal};
 use lakehouse_catalog::{CatalogSnapshot, Profile, Relation, RuleKind, ViewRecord};
 use lakehouse_journal::{Filter, Journal};
 use lakehouse_plugins::{Bindings, Registry};
-use lakehouse_tables::{DatasetState, Tables};
+use lakehouse_tables::{DatasetState, TableError, Tables};
 use lakehouse_types::{DatasetName, Digest};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -91,6 +91,14 @@ impl Scope {
         pinned.entry(name.clone()).or_insert_with(|| self.tables.dataset(name)).as_ref().map(Arc::clone)
     }
 
+    /// What is said of a relation whose dataset has no state: that it is not there, unless all that is missing is its bucket.
+    fn without_state<T>(&self, relation: &str, base: &DatasetName) -> Result<Option<T>, QueryError> {
+        match self.tables.state(base) {
+            Err(TableError::BucketMissing { .. }) => Err(QueryError::BucketMissing { relation: relation.to_owned() }),
+            _ => Ok(None),
+        }
+    }
+
     /// What governs the relation and which state it stands on; `None` if it does not exist or may not be read. Runs no rule.
     pub(super) fn governance(&self, name: &str) -> Result<Option<Governance>, QueryError> {
         let Some(relation) = self.catalog.relation(name).filter(|relation| self.may_read(relation)) else { return Ok(None) };
@@ -163,9 +171,14 @@ impl Relations for Scope {
         }
         let Some(relation) = self.catalog.relation(name).filter(|relation| self.may_read(relation)) else { return Ok(None) };
         match relation {
-            Relation::Dataset(record) => self.state(&record.name).map(|state| view::dataset(&state)).transpose(),
+            Relation::Dataset(record) => match self.state(&record.name) {
+                Some(state) => view::dataset(&state).map(Some),
+                None => self.without_state(name, &record.name),
+            },
             Relation::View(record) => {
-                let Some(state) = self.state(&record.base_dataset) else { return Ok(None) };
+                let Some(state) = self.state(&record.base_dataset) else {
+                    return self.without_state(name, &record.base_dataset);
+                };
                 view::view(&record, &state, &self.bindings, self.template.bare(), Reader::Querier).await.map(Some)
             }
         }

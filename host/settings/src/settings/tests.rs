@@ -61,6 +61,14 @@ fn an_unknown_key_is_named_with_its_section_and_the_close_match() {
             "lakehouse.toml:4: unknown key \"region\" in [buckets.primary]",
         ),
         ("[buckets.scratch]\nknd = 'memory'\npath='x'", "unknown key \"knd\" in [buckets.scratch]; did you mean \"kind\"?"),
+        (
+            "[buckets.far]\nkind='s3'\nbucket='lake'\nendpont='https://x'",
+            "lakehouse.toml:4: unknown key \"endpont\" in [buckets.far]; did you mean \"endpoint\"?",
+        ),
+        (
+            "[buckets.far]\nkind='s3'\nbucket='lake'\nsecret_acces_key='hunter2'",
+            "unknown key \"secret_acces_key\" in [buckets.far]; did you mean \"secret_access_key\"?",
+        ),
     ] {
         assert!(refusal(text).contains(expected), "{text}: {}", refusal(text));
     }
@@ -156,7 +164,69 @@ fn a_folder_is_loaded_and_its_paths_are_rooted() {
     assert_eq!(settings.plugins.cache_path, Path::new("/srv/lake/cache/components"));
     let path = |name: &str| match &settings.buckets[name] {
         BucketSettings::Local { path } => path.clone(),
-        BucketSettings::Memory => panic!("{name} is local"),
+        other => panic!("{name} is local, not {other:?}"),
     };
     assert_eq!((path("primary"), path("far")), ("/srv/lake/data".into(), "/mnt/far".into()));
+}
+
+fn s3(lines: &str) -> String {
+    format!("[buckets.far]\nkind = 's3'\n{lines}")
+}
+
+#[test]
+fn a_remote_bucket_is_what_the_file_says() {
+    let settings = parse(&s3("bucket = 'lake'")).unwrap();
+    let BucketSettings::S3(plain) = &settings.buckets["far"] else { panic!("{settings:?}") };
+    assert_eq!((plain.path_style, plain.allow_http, &plain.keys), (false, false, &None));
+    assert_eq!(settings.storage.meta_flush, Duration::from_millis(2));
+
+    let keys = "access_key_id = 'AK'\nsecret_access_key = 'hunter2'\nsession_token_env = 'CARGO_PKG_NAME'";
+    let text = format!("bucket = 'lake'\nprefix = 'a/b'\nendpoint = 'http://127.0.0.1:9000/'\nallow_http = true\n{keys}");
+    let settings = parse(&s3(&text).replace("far", "primary")).unwrap();
+    let BucketSettings::S3(full) = &settings.buckets["primary"] else { panic!("{settings:?}") };
+    assert_eq!(full.endpoint.as_deref(), Some("http://127.0.0.1:9000"));
+    assert!(full.path_style && full.prefix.as_deref() == Some("a/b"));
+    let keys = full.keys.as_ref().unwrap();
+    assert_eq!((keys.access_key_id.as_str(), keys.secret_access_key.expose()), ("AK", "hunter2"));
+    assert_eq!(keys.session_token.as_ref().unwrap().expose(), "lakehouse-settings");
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    assert_eq!(settings.storage.meta_flush, Duration::from_millis(50), "each flush of metadata is a call over a network");
+}
+
+#[test]
+fn a_remote_bucket_that_cannot_work_is_refused_without_repeating_a_secret() {
+    for (lines, expected) in [
+        ("", "[buckets.far] needs a \"bucket\""),
+        ("bucket = 'Lake'", "must be a bucket's name"),
+        ("bucket = 'lake'\npath = 'x'", "\"path\" in [buckets.far] has no meaning for kind = \"s3\""),
+        ("bucket = 'lake'\nprefix = '/a'", "must be a path like"),
+        ("bucket = 'lake'\nprefix = 'a/../b'", "must be a path like"),
+        ("bucket = 'lake'\nendpoint = 's3.example.com'", "must be a URL like"),
+        ("bucket = 'lake'\nendpoint = 'http://s3.example.com'", "is plain HTTP"),
+        ("bucket = 'lake'\naccess_key_id = 'hunter2'", "needs both an access key and its secret"),
+        ("bucket = 'lake'\nsession_token = 'hunter2'", "needs both an access key and its secret"),
+        ("bucket = 'lake'\naccess_key_id = 'AK'\nsecret_access_key = ['hunter2']", "must be a text that is not empty"),
+        (
+            "bucket = 'lake'\naccess_key_id = ''\nsecret_access_key = 'hunter2'",
+            "\"access_key_id\" in [buckets.far] must be a text",
+        ),
+        (
+            "bucket = 'lake'\naccess_key_id = 'AK'\nsecret_access_key = 'hunter2'\nsecret_access_key_env = 'PATH'",
+            "has both \"secret_access_key\" and \"secret_access_key_env\"",
+        ),
+        (
+            "bucket = 'lake'\naccess_key_id = 'AK'\nsecret_access_key_env = 'NOT_SET_ANYWHERE'",
+            "the variable \"NOT_SET_ANYWHERE\", which \"secret_access_key_env\" in [buckets.far] names, is not set",
+        ),
+        (
+            "bucket = 'lake'\nprefix = 'a'\n[buckets.near]\nkind = 's3'\nbucket = 'lake'",
+            "[buckets.near] and [buckets.far] share a folder",
+        ),
+    ] {
+        let told = refusal(&s3(lines));
+        assert!(told.contains(expected), "{lines}: {told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    let apart = "bucket = 'lake'\nprefix = 'a'\n[buckets.near]\nkind = 's3'\nbucket = 'lake'\nprefix = 'ab'";
+    assert!(parse(&s3(apart)).is_ok());
 }

@@ -1,11 +1,13 @@
 use std::time::Duration;
 
-use lakehouse_types::{BucketName, Code, Fault};
+use http::Method;
+use lakehouse_s3_server::{Fault, S3Server};
+use lakehouse_types::{BucketName, Code, Fault as _};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::{COMMITS_PER_SPILL, Meta, MetaOptions};
-use crate::{BucketKind, BucketOptions, BucketSpec, Buckets, Record, StorageError};
+use crate::{BucketKind, BucketOptions, BucketSpec, Buckets, Record, StorageError, s3::tests::s3_spec};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Number(u64);
@@ -410,4 +412,45 @@ async fn a_switch_that_is_in_doubt_stops_the_store_and_loses_nothing() {
     put(&meta, "b", 2).await;
     meta.renew().await.unwrap();
     assert_eq!(meta.collection::<Number>().all().await.unwrap().len(), 2);
+}
+
+fn remote(server: &S3Server) -> BucketKind {
+    BucketKind::S3(s3_spec(server))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_store_keeps_what_it_acknowledged_and_fences() {
+    let server = S3Server::start();
+    let options = MetaOptions { flush: Duration::from_millis(50) };
+    let first = Meta::open(&buckets(remote(&server)).await.primary(), options.clone()).await.unwrap();
+    for n in 0..20 {
+        put(&first, &format!("{n:02}"), n).await;
+    }
+    // No farewell: what a killed host leaves.
+    let second = Meta::open(&buckets(remote(&server)).await.primary(), options.clone()).await.unwrap();
+    assert_eq!(second.collection::<Number>().all().await.unwrap().len(), 20);
+    let late = async {
+        let mut late = first.begin().await?;
+        late.put("late", &Number(1))?;
+        late.commit().await
+    };
+    assert_eq!(late.await.unwrap_err().code(), Code::ReadOnly);
+    put(&second, "20", 20).await;
+    second.close().await.unwrap();
+    let third = Meta::open(&buckets(remote(&server)).await.primary(), options).await.unwrap();
+    assert_eq!(third.collection::<Number>().all().await.unwrap().len(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_on_the_way_is_one_commit() {
+    let server = S3Server::start();
+    let meta = Meta::open(&buckets(remote(&server)).await.primary(), MetaOptions::default()).await.unwrap();
+    for (n, fault) in [(1, Fault::LoseAnswer), (2, Fault::Drop), (3, Fault::Refuse), (4, Fault::Conflict)] {
+        server.inject(Method::PUT, "/wal/", fault, 2);
+        put(&meta, "n", n).await;
+        assert_eq!(meta.collection::<Number>().get("n").await.unwrap(), Some(Number(n)), "{fault:?}");
+    }
+    meta.close().await.unwrap();
+    let meta = Meta::open(&buckets(remote(&server)).await.primary(), MetaOptions::default()).await.unwrap();
+    assert_eq!(meta.collection::<Number>().get("n").await.unwrap(), Some(Number(4)));
 }

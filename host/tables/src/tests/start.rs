@@ -256,3 +256,78 @@ async fn a_table_that_cannot_be_read_is_refused_by_name_and_costs_no_other() {
     assert_eq!(host.number("SELECT count(id) FROM broken").await, 13, "the table and the write are there");
     assert_eq!((host.intents().await.len(), host.tables.datasets().len()), (0, 2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_not_declared_takes_its_datasets_away_and_brings_them_back_whole() {
+    let directory = TempDir::new().unwrap();
+    let host = Host::open(&directory).await;
+    host.write("near", vec![rows(0, 3)]).await.unwrap();
+    write(&host.tables, in_bucket("other", spec("far")), vec![rows(0, 4)]).await.unwrap();
+    interrupt(&host, true, "far").await;
+    // And a deletion that was interrupted.
+    let ghost = directory.path().join("other").join(DATASETS).join("ghost");
+    std::fs::create_dir_all(&ghost).unwrap();
+    std::fs::write(ghost.join("part.parquet"), "x").unwrap();
+    let bucket = BucketName::new("other").unwrap();
+    let intent =
+        Intent { by: (&stamp()).into(), dataset: name("dropped"), id: "ghost".to_owned(), bucket, stage: Stage::Dropping };
+    let mut transaction = host.meta.begin().await.unwrap();
+    transaction.put(&crate::folder::drop_key("ghost"), &intent).unwrap();
+    transaction.commit().await.unwrap();
+    let intents = host.intents().await.len();
+    let before = files_under(&directory.path().join("other"));
+    host.stop(&directory).await;
+
+    for _ in 0..2 {
+        let fewer = specs(&directory).into_iter().filter(|spec| spec.name.as_str() != "other").collect();
+        let host = Host::open_with(fewer).await;
+        assert_eq!(host.number("SELECT count(id) FROM near").await, 3);
+        let missing =
+            |error: &TableError| matches!(error, TableError::BucketMissing { .. }) && error.code() == Code::BucketMissing;
+        assert!(missing(&host.tables.state(&name("far")).unwrap_err()));
+        assert!(missing(&host.write("far", vec![rows(0, 1)]).await.unwrap_err()));
+        assert!(missing(&host.tables.drop_dataset(&stamp(), &name("far")).await.unwrap_err()));
+        assert!(host.tables.datasets().iter().all(|state| state.name != name("far")));
+        assert_eq!(host.intents().await.len(), intents, "what is to be finished there waits");
+        host.stop(&directory).await;
+        assert_eq!(files_under(&directory.path().join("other")), before);
+    }
+
+    let host = Host::open(&directory).await;
+    assert_eq!(host.number("SELECT count(id) FROM far").await, 14, "and the interrupted write is finished");
+    assert_eq!(host.intents().await.len(), 0);
+    assert!(!ghost.exists(), "so is the deletion");
+    host.write("far", vec![rows(0, 1)]).await.unwrap();
+}
+
+fn files_under(root: &Path) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { open.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_whose_record_says_data_or_local_is_in_the_primary_bucket() {
+    for legacy in ["data", "local"] {
+        let directory = TempDir::new().unwrap();
+        let host = Host::open(&directory).await;
+        host.write("old", vec![rows(0, 3)]).await.unwrap();
+        let mut record = DatasetRecord::clone(host.catalog.snapshot().dataset(&name("old")).unwrap());
+        record.bucket = BucketName::new(legacy).unwrap();
+        let mut transaction = host.meta.begin().await.unwrap();
+        transaction.put("old", &record).unwrap();
+        transaction.commit().await.unwrap();
+        let host = host.restart(&directory).await;
+        assert_eq!(host.number("SELECT count(id) FROM old").await, 3);
+        assert_eq!(host.tables.state(&name("old")).unwrap().bucket, BucketName::primary());
+        host.write("old", vec![rows(0, 1)]).await.unwrap();
+        let migrated = host.catalog.migrate_buckets(&stamp(), |name| host.buckets.is_legacy_primary(name)).await.unwrap();
+        assert_eq!((migrated.renamed, migrated.total), (1, 1));
+    }
+}
