@@ -106,6 +106,6 @@ pub(crate) enum Journal {
     Verify {
         /// The end of the chain as it was kept, to see that it is still in it
         #[arg(long, value_name = "HASH")]
-        head: Option<String>,
+        head: Option<Digest>,
     },
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lakehouse_bench::run("bench-storage", &["storage"])
+    lakehouse_bench::run("bench-storage", lakehouse_bench::STORAGE)
 }
