@@ -1,6 +1,7 @@
 //! What can be typed of datasets, compaction, erasure, jobs and the journal.
 
 use clap::{Args, Subcommand};
+use lakehouse_types::Digest;
 
 const DESCRIBE: &str = "\
 Examples:

@@ -1,4 +1,5 @@
-//! `bench-storage`: what storage promises. The peer is DuckDB, of the Python that `LAKEHOUSE_BENCH_PYTHON` names.
+//! `bench-storage`: what storage promises. The peer is DuckDB, of the Python that `LAKEHOUSE_BENCH_PYTHON` names. With names of
+//! parts, those alone: `csv`, `tombstones`, `appends`, `erasure`, `durable`, `start`.
 
 use std::process::ExitCode;
 
