@@ -7,6 +7,7 @@
 //! a certificate's number is a copy from before: the erasure is done again before such a one is served.
 
 mod certificate;
+mod needles;
 mod participants;
 mod scan;
 
@@ -25,7 +26,7 @@ pub use self::{
     certificate::{Certificate, ErasedIndex},
     scan::{ScanReport, Trace},
 };
-use self::{participants::Order, scan::Needles};
+use self::{needles::Needles, participants::Order};
 use crate::{Engine, EngineError, Page};
 
 /// Subjects of one erasure.
@@ -104,31 +105,30 @@ impl Engine {
         keys: HashSet<Box<str>>,
         progress: Arc<dyn Progress>,
     ) -> Result<Certificate, EngineError> {
-        let begun = self.clock.now();
-        let subjects: Vec<String> = keys.iter().map(|key| self.journal.pseudonym(key)).collect();
-        let set = Arc::new(Tombstones::new(None, keys.iter().cloned()));
+        self.tables.check_key(&dataset, &column)?;
         let record = Arc::clone(self.catalog.snapshot().dataset(&dataset)?);
-        let Subjects { rows, values } = self.tables.subjects(&dataset, &column, Arc::clone(&set), MIN_NEEDLE_BYTES).await?;
-        // A key that is a word of its own is looked for, whether or not a row had it.
-        let words = keys.iter().filter(|key| key.len() >= MIN_NEEDLE_BYTES && key.parse::<i128>().is_err());
-        let texts: HashSet<String> = values.into_iter().chain(words.map(ToString::to_string)).collect();
-        let needles = Needles::new(texts.into_iter(), &self.names_of(&dataset)?)?;
+        let subjects: Vec<String> = keys.iter().map(|key| self.journal.pseudonym(key)).collect();
         let number = self.tables.erasures(&dataset).await? + 1;
-        let order = Order {
-            number,
-            by: by.clone(),
-            dataset: dataset.clone(),
-            column: column.clone(),
-            keys: set,
-            progress: Arc::clone(&progress),
-        };
-        let mut certificate = Certificate::begin(CertificateId::fresh(), &record, number, column, subjects, by, begun, rows);
+        let keys = Arc::new(Tombstones::new(None, keys));
+        let order = Order { number, by: Stamp { at: self.clock.now(), ..by.clone() }, dataset, column, keys, progress };
+        self.forget(&order, Certificate::begin(&record, &order, subjects)).await
+    }
+
+    /// Has everyone forget, searches for what may be left, and keeps the certificate.
+    async fn forget(self: &Arc<Self>, order: &Order, mut certificate: Certificate) -> Result<Certificate, EngineError> {
+        let Order { dataset, column, keys, .. } = order;
+        let Subjects { rows, values } = self.tables.subjects(dataset, column, Arc::clone(keys), MIN_NEEDLE_BYTES).await?;
+        certificate.rows_erased = rows;
+        // A key that is a word of its own is looked for, whether or not a row had it.
+        let words = keys.keys().filter(|key| key.len() >= MIN_NEEDLE_BYTES && key.parse::<i128>().is_err());
+        let texts: HashSet<String> = values.into_iter().chain(words.map(str::to_owned)).collect();
+        let needles = Needles::new(texts.into_iter(), &self.names_of(dataset)?)?;
         for participant in participants::all() {
-            participant.forget(self, &order, &mut certificate).await?;
+            participant.forget(self, order, &mut certificate).await?;
         }
-        certificate.scan = scan::scan(self, needles, progress.as_ref()).await?;
+        certificate.scan = scan::scan(self, needles, order.progress.as_ref()).await?;
         certificate.ended_at = self.clock.now();
-        self.seal(by, &certificate).await?;
+        self.seal(&order.by, &certificate).await?;
         Ok(certificate)
     }
 
@@ -200,19 +200,16 @@ impl Engine {
         let (journal, wanted) = (self.journal.clone(), certificate.subjects.iter().cloned().collect::<HashSet<String>>());
         let is_theirs = move |key: &str| wanted.contains(&journal.pseudonym(key));
         let keys = self.tables.keys_of(&certificate.dataset, &certificate.column, is_theirs).await?;
-        let keys = Arc::new(Tombstones::new(None, keys));
-        let (dataset, column) = (certificate.dataset.clone(), certificate.column.clone());
-        let Subjects { values, .. } = self.tables.subjects(&dataset, &column, Arc::clone(&keys), MIN_NEEDLE_BYTES).await?;
-        let needles = Needles::new(values.into_iter(), &self.names_of(&dataset)?)?;
-        let progress = Arc::new(Unwatched);
-        let order = Order { number: certificate.number, by: by.clone(), dataset, column, keys, progress };
-        let mut again = certificate.clone();
-        for participant in participants::all() {
-            participant.forget(self, &order, &mut again).await?;
-        }
-        again.scan = scan::scan(self, needles, &Unwatched).await?;
-        again.ended_at = self.clock.now();
-        self.seal(&by, &again).await
+        let order = Order {
+            number: certificate.number,
+            by,
+            dataset: certificate.dataset.clone(),
+            column: certificate.column.clone(),
+            keys: Arc::new(Tombstones::new(None, keys)),
+            progress: Arc::new(Unwatched),
+        };
+        self.forget(&order, certificate.clone()).await?;
+        Ok(())
     }
 }
 

@@ -17,8 +17,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::Engine;
 
-/// How often a schedule looks at the clock.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
+/// How often a schedule looks at the clock: what is due is late by no more.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
 /// The running tasks.
 #[derive(Debug, Default)]

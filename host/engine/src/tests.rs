@@ -7,18 +7,23 @@ use lakehouse_access::{Caller, Principal};
 use lakehouse_catalog::CatalogError;
 use lakehouse_plugins::Compiler;
 use lakehouse_settings::{BucketSettings, Settings};
-use lakehouse_types::{BucketName, ProfileId, RequestId, ViewName};
+use lakehouse_types::{BucketName, ManualClock, ProfileId, RequestId, ViewName};
 use serde_json::{from_value, json};
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::{Engine, EngineError, EngineOptions, Format, IngestFile, IngestMode, OnError};
+use crate::{Bury, Engine, EngineError, EngineOptions, EventFilter, EventKind, Format, IngestFile, IngestMode, OnError};
 
 async fn open() -> (Arc<Engine>, tempfile::TempDir) {
+    open_with(EngineOptions::default(), None).await
+}
+
+async fn open_with(options: EngineOptions, schedule: Option<&str>) -> (Arc<Engine>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = Settings::default().rooted(folder.path());
     settings.buckets.insert(BucketName::primary(), BucketSettings::Memory);
     settings.query.threads = 2;
-    let options = EngineOptions { compiler: Some(Compiler::in_process()), ..EngineOptions::default() };
+    settings.compaction.schedule = schedule.map(Into::into);
+    let options = EngineOptions { compiler: Some(Compiler::in_process()), ..options };
     (Engine::open(settings, options).await.unwrap(), folder)
 }
 
@@ -88,4 +93,34 @@ async fn a_name_that_nothing_has_is_unknown_to_those_who_may_know_all() {
     let told = engine.view(&admin(), &"nothing".parse().unwrap()).await.unwrap_err();
     assert!(matches!(told, EngineError::Catalog(CatalogError::UnknownView { .. })), "{told}");
     assert_eq!(engine.journal.stats().total_events_created, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hidden_rows_go_at_the_time_that_the_schedule_says() {
+    let clock = Arc::new(ManualClock::at("2026-01-02T03:00:00Z".parse().unwrap()));
+    let options = EngineOptions { clock: clock.clone(), ..EngineOptions::default() };
+    let (engine, _folder) = open_with(options, Some("30 3 * * *")).await;
+    let (caller, people) = (admin(), "people".parse().unwrap());
+    ingest(&engine, &caller).await;
+    let one = Bury { column: "id".parse().unwrap(), values: vec![json!(1)], actor: None, reason: String::new() };
+    engine.bury(&caller, &people, one).await.unwrap();
+    let compacted = || async {
+        let filter = EventFilter { kind: Some(EventKind::Compact), ..EventFilter::default() };
+        engine.journal.events(&filter, None, 10).await.unwrap().events
+    };
+
+    clock.advance(chrono::Duration::minutes(29));
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(compacted().await.len(), 0, "before its time");
+
+    clock.advance(chrono::Duration::minutes(2));
+    let soon = async {
+        while compacted().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), soon).await.expect("it compacts");
+    let events = compacted().await;
+    assert_eq!((events.len(), events[0].actor.as_str(), events[0].role.as_ref()), (1, "schedule", "system"));
+    assert_eq!(engine.tables.state(&people).unwrap().tombstones.len(), 0);
 }

@@ -18,6 +18,8 @@ pub(crate) type Hash = [u8; 32];
 
 pub(crate) const GENESIS: Hash = [0; 32];
 
+const OTHER_PAYLOAD: &str = "the payload is not the one that was sealed";
+
 /// The chain's link of one event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Link {
@@ -66,17 +68,14 @@ fn seal_with(previous: &Hash, event: &Event, salt: [u8; 16]) -> Result<(Link, Pa
 
 impl Payload {
     fn commitment(&self) -> Hash {
-        let mut hash = Sha256::new();
-        hash.update(self.salt.as_bytes());
-        hash.update(self.event.get().as_bytes());
-        hash.finalize().into()
+        commitment(&self.salt, self.event.get())
     }
 
     /// The event, after its payload was checked against its link.
     pub(crate) fn open(&self, seq: u64, link: &Link) -> Result<Event> {
         let broken = |what| JournalError::Broken { seq, what };
         if Digest::from_bytes(&self.commitment()) != link.commitment {
-            return Err(broken("the payload is not the one that was sealed"));
+            return Err(broken(OTHER_PAYLOAD));
         }
         let event: Event = serde_json::from_str(self.event.get()).map_err(|_| broken("the payload is not an event"))?;
         if event.seq != seq {
@@ -92,6 +91,23 @@ impl Payload {
     }
 }
 
+impl Proof {
+    /// The digest of event `seq`, computed anew.
+    ///
+    /// # Errors
+    /// When the payload is not the one that was committed to, or a digest is none.
+    pub fn digest(&self, seq: u64) -> Result<Digest> {
+        let broken = |what| JournalError::Broken { seq, what };
+        let (Some(previous), Some(committed)) = (bytes(&self.previous), bytes(&self.commitment)) else {
+            return Err(broken("the proof holds something that is no digest"));
+        };
+        if commitment(&self.salt, &self.payload) != committed {
+            return Err(broken(OTHER_PAYLOAD));
+        }
+        Ok(Digest::from_bytes(&digest(&previous, seq, &committed)))
+    }
+}
+
 impl Link {
     /// The end of the chain after this link, checked against what the link says it is.
     pub(crate) fn follow(&self, previous: &Hash, seq: u64) -> Result<Hash> {
@@ -100,6 +116,13 @@ impl Link {
         let expected = digest(previous, seq, &commitment);
         if Digest::from_bytes(&expected) == self.digest { Ok(expected) } else { Err(broken("the chain is interrupted here")) }
     }
+}
+
+fn commitment(salt: &str, payload: &str) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update(salt.as_bytes());
+    hash.update(payload.as_bytes());
+    hash.finalize().into()
 }
 
 fn digest(previous: &Hash, seq: u64, commitment: &Hash) -> Hash {

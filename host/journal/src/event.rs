@@ -160,7 +160,7 @@ pub struct Event {
 
 /// What it takes to compute an event's digest anew: `commitment = sha256(salt || payload)`, `digest = sha256(previous || seq as 8
 /// bytes, big-endian || commitment)`, with texts as they are and digests as their bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// The digest of the event before; 64 zeros before the first.
     pub previous: Digest,

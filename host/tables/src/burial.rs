@@ -261,7 +261,7 @@ pub(crate) fn record_key(table: &Table, key: &str) -> String {
     format!("{}/{hash}", table.folder.id())
 }
 
-fn check_key_type(state: &DatasetState, column: &ColumnName) -> Result<DataType, TableError> {
+pub(crate) fn check_key_type(state: &DatasetState, column: &ColumnName) -> Result<DataType, TableError> {
     let unknown = |_| TableError::UnknownColumn { dataset: state.name.clone(), column: column.clone() };
     let data_type = state.schema.field_with_name(column.as_str()).map_err(unknown)?.data_type();
     if is_key_type(data_type) {

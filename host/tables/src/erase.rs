@@ -11,8 +11,8 @@ use arrow::datatypes::DataType;
 use futures::TryStreamExt;
 use lakehouse_types::{ColumnName, DatasetName};
 
+use crate::burial::check_key_type;
 use crate::rewrite::{scan, scan_column};
-use crate::schema::is_key_type;
 use crate::tables::check_key_column;
 use crate::{TableError, Tables, Tombstones};
 
@@ -33,11 +33,20 @@ pub struct Subjects {
 }
 
 impl Tables {
+    /// Whether rows of a dataset can be erased by this column: its key column, or one that can become it.
+    ///
+    /// # Errors
+    /// For an unknown dataset or column, another key column than the dataset's, or one that is neither text nor integer.
+    pub fn check_key(&self, name: &DatasetName, column: &ColumnName) -> Result<(), TableError> {
+        let (_, state) = self.existing(name)?;
+        check_key_column(name, &state.tombstones, column)?;
+        check_key_type(&state, column).map(|_| ())
+    }
+
     /// The rows of these keys, and what only they say.
     ///
     /// # Errors
-    /// For an unknown dataset or column, another key column than the dataset's, one that is neither text nor integer, or when a file
-    /// cannot be read.
+    /// For an unknown dataset, or when a file cannot be read.
     pub async fn subjects(
         &self,
         name: &DatasetName,
@@ -46,12 +55,6 @@ impl Tables {
         min_bytes: usize,
     ) -> Result<Subjects, TableError> {
         let (_, state) = self.existing(name)?;
-        check_key_column(name, &state.tombstones, column)?;
-        let unknown = |_| TableError::UnknownColumn { dataset: name.clone(), column: column.clone() };
-        let data_type = state.schema.field_with_name(column.as_str()).map_err(unknown)?.data_type();
-        if !is_key_type(data_type) {
-            return Err(TableError::KeyType { column: column.clone(), given: crate::friendly(data_type) });
-        }
         let column = column.clone();
         let look = async move {
             let mut subjects = Subjects::default();

@@ -105,24 +105,9 @@ pub(crate) fn drop_key(id: &str) -> String {
 
 /// Deletes what is under `folder` and has a file name that begins with `prefix`; all of it, folders too, for an empty prefix.
 pub(crate) async fn delete_all(bucket: &Bucket, folder: &Path, prefix: &str) -> Result<u64, TableError> {
-    const AT_ONCE: usize = 16;
-    let store = bucket.compat();
-    let found: Vec<Path> = store.list(Some(folder)).map_ok(|meta| meta.location).try_collect().await?;
+    let found: Vec<Path> = bucket.compat().list(Some(folder)).map_ok(|meta| meta.location).try_collect().await?;
     let doomed = found.into_iter().filter(|path| path.filename().is_some_and(|name| name.starts_with(prefix)));
-    let delete = |path: Path| {
-        let store = &store;
-        async move {
-            match store.delete(&path).await {
-                Ok(()) | Err(object_store_13::Error::NotFound { .. }) => Ok(1),
-                Err(error) => Err(TableError::from(error)),
-            }
-        }
-    };
-    let deleted = futures::stream::iter(doomed)
-        .map(delete)
-        .buffer_unordered(AT_ONCE)
-        .try_fold(0, |sum, one| async move { Ok(sum + one) })
-        .await?;
+    let deleted = delete_objects(bucket, doomed).await?;
     if prefix.is_empty()
         && let Some(root) = bucket.local_path()
     {
@@ -135,4 +120,22 @@ pub(crate) async fn delete_all(bucket: &Bucket, folder: &Path, prefix: &str) -> 
         }
     }
     Ok(deleted)
+}
+
+/// Deletes objects, several at once; answers how many were there.
+pub(crate) async fn delete_objects(bucket: &Bucket, paths: impl IntoIterator<Item = Path>) -> Result<u64, TableError> {
+    const AT_ONCE: usize = 16;
+    let deletes = paths.into_iter().map(|path| {
+        let store = bucket.compat();
+        async move {
+            match store.delete(&path).await {
+                Ok(()) => Ok(1),
+                Err(object_store_13::Error::NotFound { .. }) => Ok(0),
+                Err(error) => Err(TableError::from(error)),
+            }
+        }
+    });
+    // Collected, so that the iterator itself need not be `Send`.
+    let deletes: Vec<_> = deletes.collect();
+    futures::stream::iter(deletes).buffer_unordered(AT_ONCE).try_fold(0, |sum, one| async move { Ok(sum + one) }).await
 }

@@ -18,12 +18,14 @@ mod mark; // texts as small numbers
 mod ordered; // sorted listings, which the Delta kernel relies on
 mod outcomes; // answers of idempotent requests
 mod provider; // Parquet files → DataFusion
+mod publish; // what a commit leads to
 mod records; // what is kept in metadata
 mod repair; // from intents, at start
 mod report;
 mod retire; // files of earlier versions, and when they go
 mod rewrite; // files written anew, without some rows
 mod schema; // Arrow types that Delta stores, and how schemas grow
+mod shape; // how files are
 mod state; // the immutable face of one version
 mod statistics; // minima, maxima, counts
 mod table; // one dataset's queue
@@ -33,13 +35,14 @@ mod upsert; // rows in the place of those with the same key
 mod writer;
 
 pub use burial::{Burial, BurialFailure, FailureReason, Restoration};
-pub use compact::{CompactionReport, Scope, Shape};
+pub use compact::{CompactionReport, Scope};
 pub use erase::Subjects;
 pub use error::TableError;
 pub use records::{Idempotency, TombstonePage};
 pub use report::{Column, CommitReport, Rejected, WriteMode};
 pub use retire::Purged;
 pub use schema::{MAX_COLUMNS, friendly, storable};
+pub use shape::Shape;
 pub use state::DatasetState;
 pub use tables::{Begin, TableOptions, Tables, WriteSpec};
 pub use tombstones::{Tombstones, key_text};

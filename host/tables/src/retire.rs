@@ -11,13 +11,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use lakehouse_storage::{Record, Transaction};
-use lakehouse_types::{BucketName, DatasetName};
-use object_store_13::{ObjectStore, ObjectStoreExt, path::Path};
+use lakehouse_types::DatasetName;
+use object_store_13::{ObjectStore, path::Path};
 use serde::{Deserialize, Serialize};
 
-use crate::folder::{Folder, LOG};
+use crate::folder::{Folder, LOG, delete_objects};
 use crate::records::Intent;
 use crate::table::{Absence, Table};
 use crate::{DatasetState, TableError, Tables};
@@ -28,12 +28,10 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
 const AFTER_FAILURE: TimeDelta = TimeDelta::minutes(1);
 /// How often a purge that is waited for looks again.
 const WAIT_STEP: Duration = Duration::from_millis(20);
-const DELETES_AT_ONCE: usize = 16;
 
 /// Files of one dataset that its newest version does not name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Retired {
-    pub(crate) bucket: BucketName,
     /// Names in the dataset's folder.
     pub(crate) files: Vec<String>,
     /// The first version without them.
@@ -50,7 +48,7 @@ impl Record for Retired {
 }
 
 /// What was removed for good.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Purged {
     /// Data files of earlier versions.
     pub files: u64,
@@ -117,21 +115,21 @@ impl Retiring {
 
 impl Tables {
     /// Files that version `version` leaves behind. `purge`: those of all earlier versions go, too, and none waits.
-    pub(crate) fn retiring(&self, folder: &Folder, version: u64, files: Vec<String>, purge: bool) -> Retiring {
+    pub(crate) fn retiring(&self, id: &str, version: u64, files: Vec<String>, purge: bool) -> Retiring {
         let now = self.clock.now();
         let later = TimeDelta::from_std(self.options.retention).unwrap_or(TimeDelta::MAX);
         let due = if purge { now } else { now.checked_add_signed(later).unwrap_or(DateTime::<Utc>::MAX_UTC) };
         let mut changed = Vec::new();
         if purge {
-            let earlier = self.retired.of(folder.id()).into_iter().filter(|(_, retired)| retired.version <= version);
+            let earlier = self.retired.of(id).into_iter().filter(|(_, retired)| retired.version <= version);
             changed.extend(earlier.map(|(key, retired)| (key, Retired { due, purge, ..retired })));
         }
         if purge || !files.is_empty() {
-            let key = key_of(folder.id(), version);
+            let key = key_of(id, version);
             // A version that left files behind, and is purged without another commit.
             let before = changed.iter().position(|(other, _)| *other == key).map(|at| changed.remove(at).1.files);
             let files = before.into_iter().flatten().chain(files).collect();
-            changed.push((key, Retired { bucket: folder.bucket().name().clone(), files, version, due, purge }));
+            changed.push((key, Retired { files, version, due, purge }));
         }
         Retiring(changed)
     }
@@ -184,7 +182,7 @@ impl Tables {
             let _reaping = table.reaping().await;
             let _queue = table.queue().await?;
             let version = table.state().ok_or_else(|| table.refusal())?.version;
-            let retiring = self.retiring(&table.folder, version, Vec::new(), true);
+            let retiring = self.retiring(table.folder.id(), version, Vec::new(), true);
             let mut transaction = self.meta.begin().await?;
             retiring.stage(&mut transaction)?;
             transaction.commit().await?;
@@ -202,7 +200,7 @@ impl Tables {
         }
     }
 
-    /// Removes what has had its time and is read by nobody; with `force`, what is read, too.
+    /// Removes what has had its time and is read by nobody; with `force`, all that is to be purged.
     async fn reap(&self, id: &str, force: bool) -> Result<Purged, TableError> {
         let now = self.clock.now();
         let Some(table) = self.with_id(id) else { return Ok(Purged::default()) };
@@ -212,8 +210,11 @@ impl Tables {
         let _reaping = table.reaping().await;
         let patience = TimeDelta::from_std(self.options.patience).unwrap_or(TimeDelta::MAX);
         let may_go = |retired: &Retired| {
-            let is_overdue = retired.purge && retired.due.checked_add_signed(patience).is_some_and(|end| end <= now);
-            retired.due <= now && (force || is_overdue || !table.is_pinned_before(retired.version))
+            let is_overdue = || retired.due.checked_add_signed(patience).is_some_and(|end| end <= now);
+            match retired.purge {
+                true if force => true,
+                purge => retired.due <= now && (purge && is_overdue() || !table.is_pinned_before(retired.version)),
+            }
         };
         let due: Vec<_> = self.retired.of(id).into_iter().filter(|(_, retired)| may_go(retired)).collect();
         if due.is_empty() {
@@ -255,13 +256,15 @@ impl Tables {
 
     /// Deletes the data files of a folder that neither the version, nor a write under way, nor a retired version names.
     async fn sweep_unnamed(&self, table: &Table, state: &DatasetState) -> Result<u64, TableError> {
-        let named: HashSet<String> = state.files.iter().map(|file| file.name().to_owned()).collect();
-        let waiting: HashSet<String> =
-            self.retired.of(table.folder.id()).into_iter().flat_map(|(_, retired)| retired.files).collect();
+        // Listed before the intents are read: whatever file is there had a durable intent before, and a write that began may not end
+        // while the queue is held. The other way round, a file of a write that began in between would be taken for nobody's.
+        let listed = table.folder.bucket().compat().list_with_delimiter(Some(&table.folder.path())).await?;
         let begun = self.meta.collection::<Intent>().all().await?;
         let begun: Vec<String> =
             begun.into_iter().filter(|(_, intent)| intent.id == table.folder.id()).map(|(write, _)| write).collect();
-        let listed = table.folder.bucket().compat().list_with_delimiter(Some(&table.folder.path())).await?;
+        let named: HashSet<String> = state.files.iter().map(|file| file.name().to_owned()).collect();
+        let waiting: HashSet<String> =
+            self.retired.of(table.folder.id()).into_iter().flat_map(|(_, retired)| retired.files).collect();
         let names = listed.objects.iter().filter_map(|object| object.location.filename());
         let is_unnamed = |name: &&str| {
             name.ends_with(".parquet")
@@ -296,21 +299,9 @@ pub(crate) async fn reap_every(pause: Duration, tables: Weak<Tables>) {
     }
 }
 
-/// Deletes files of a folder by name; those that are gone already do not count.
+/// Deletes files of a folder by name; answers how many were there.
 async fn delete_files(folder: &Folder, names: &[String]) -> Result<u64, TableError> {
-    let store = folder.bucket().compat();
-    let deletes = names.iter().map(|name| {
-        let (store, path) = (Arc::clone(&store), folder.path().join(name.as_str()));
-        async move {
-            match store.delete(&path).await {
-                Ok(()) => Ok(1),
-                Err(object_store_13::Error::NotFound { .. }) => Ok(0),
-                Err(error) => Err(TableError::from(error)),
-            }
-        }
-    });
-    let deletes: Vec<_> = deletes.collect();
-    futures::stream::iter(deletes).buffer_unordered(DELETES_AT_ONCE).try_fold(0, |sum, one| async move { Ok(sum + one) }).await
+    delete_objects(folder.bucket(), names.iter().map(|name| folder.path().join(name.as_str()))).await
 }
 
 /// Deletes what the log holds of versions before `version`, of which there is a checkpoint.
@@ -318,22 +309,9 @@ pub(crate) async fn delete_log_before(folder: &Folder, version: u64) -> Result<u
     const DIGITS: usize = 20;
     let log = folder.path().join(LOG);
     let found: Vec<Path> = folder.bucket().compat().list(Some(&log)).map_ok(|meta| meta.location).try_collect().await?;
-    let is_older = |path: &&Path| {
+    let is_older = |path: &Path| {
         let name = path.filename().unwrap_or_default();
         name.get(..DIGITS).and_then(|digits| digits.parse::<u64>().ok()).is_some_and(|of| of < version)
     };
-    let names: Vec<String> =
-        found.iter().filter(is_older).filter_map(|path| Some(format!("{LOG}/{}", path.filename()?))).collect();
-    // One level down: `join` would escape the slash.
-    let store = folder.bucket().compat();
-    let mut deleted = 0;
-    for name in names {
-        let path = Path::from(format!("{}/{name}", folder.path()));
-        match store.delete(&path).await {
-            Ok(()) => deleted += 1,
-            Err(object_store_13::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(deleted)
+    delete_objects(folder.bucket(), found.into_iter().filter(is_older)).await
 }

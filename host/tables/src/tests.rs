@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod compaction;
+mod group;
 mod repeats;
 mod start;
 
@@ -601,59 +602,4 @@ async fn unsigned_integers_of_64_bits_are_keys() {
     assert_eq!(report.tombstoned_keys, 2);
     let host = host.restart(&directory).await;
     assert_eq!(host.tables.dataset(&name("people")).unwrap().visible_rows(), 2, "rows without a key stay");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn appends_that_wait_together_share_a_commit_and_keep_their_own_outcomes() {
-    const WRITERS: usize = 24;
-    let directory = TempDir::new().unwrap();
-    let host = Host::open(&directory).await;
-    host.write("people", vec![rows(0, 1)]).await.unwrap();
-    // All are ready before the first may go on.
-    let table = host.tables.table(&name("people")).unwrap();
-    let queue = table.queue().await.unwrap();
-    let actor = |n: usize| Actor::new(format!("writer-{n}")).unwrap();
-    let idempotency = |n: usize| Some(Idempotency { key: format!("key-{n}"), fingerprint: "f".to_owned() });
-    let writing: Vec<_> = (1..=WRITERS)
-        .map(|n| {
-            let tables = Arc::clone(&host.tables);
-            let spec = WriteSpec { by: Stamp { actor: actor(n), ..stamp() }, idempotency: idempotency(n), ..spec("people") };
-            tokio::spawn(async move {
-                // One of them brings a column of its own, one a type that does not fit.
-                let column = |name: &str, values: ArrayRef| RecordBatch::try_from_iter_with_nullable([(name, values, true)]);
-                let batch = match n {
-                    7 => column("extra", Arc::new(Int64Array::from(vec![7]))),
-                    8 => column("id", Arc::new(StringArray::from(vec!["x"]))),
-                    _ => Ok(rows(n as i64, n as i64 + 1)),
-                };
-                write(&tables, spec, vec![batch.unwrap()]).await
-            })
-        })
-        .collect();
-    assert!(eventually(async || table.ready.lock().len() == WRITERS - 1).await, "{}", table.ready.lock().len());
-    drop(queue);
-    let mut versions = std::collections::BTreeSet::new();
-    for (n, writer) in (1..=WRITERS).zip(writing) {
-        match writer.await.unwrap() {
-            Ok(report) => {
-                assert_eq!(report.rows, 1);
-                versions.insert(report.version);
-            }
-            Err(error) => assert!(n == 8 && matches!(error, TableError::SchemaConflict { .. }), "{n}: {error}"),
-        }
-    }
-    assert!(versions.len() <= 3, "{versions:?}");
-    assert_eq!(host.number("SELECT count(*) FROM people").await, WRITERS as i64);
-    assert_eq!(host.number("SELECT count(DISTINCT id) FROM people").await, WRITERS as i64 - 1, "one has no id");
-    // Each has its event under its own name, and its own answer.
-    for n in (1..=WRITERS).filter(|n| *n != 8) {
-        let filter = Filter { actor: Some(actor(n)), ..Filter::default() };
-        assert_eq!(host.journal.events(&filter, None, 10).await.unwrap().events.len(), 1, "{n}");
-        let again = WriteSpec { by: Stamp { actor: actor(n), ..stamp() }, idempotency: idempotency(n), ..spec("people") };
-        assert!(matches!(host.tables.begin(again).await.unwrap(), Begin::Replayed(report) if report.rows == 1), "{n}");
-    }
-    drop(table);
-    assert_eq!(host.intents().await.len(), 0);
-    let host = host.restart(&directory).await;
-    assert_eq!(host.number("SELECT count(*) FROM people").await, WRITERS as i64);
 }

@@ -12,7 +12,7 @@ use lakehouse_journal::Stamp;
 use lakehouse_types::ColumnName;
 
 use crate::encode::{Encoder, Target};
-use crate::records::{Intent, Stage};
+use crate::records::Stage;
 use crate::schema::{conform, widen};
 use crate::table::Table;
 use crate::tables::{Flight, fresh_id};
@@ -228,10 +228,7 @@ impl Work {
     }
 
     pub(crate) async fn put_intent(&self, stage: Stage) -> Result<(), TableError> {
-        let intent = Intent::new(&self.table, &self.by, stage);
-        let mut transaction = self.tables.meta.begin().await?;
-        transaction.put(&self.id, &intent)?;
-        Ok(transaction.commit().await?)
+        self.tables.put_intent(&self.table, &self.id, &self.by, stage).await
     }
 
     /// Closes the open file.

@@ -20,6 +20,8 @@ use std::process::ExitCode;
 use bar::Bars;
 use host::Failure;
 
+pub use storage::PARTS as STORAGE;
+
 /// Runs the parts that the program's arguments name, of these; all of them when they name none.
 pub fn run(program: &str, parts: &[&str]) -> ExitCode {
     let asked: Vec<String> = std::env::args().skip(1).collect();
@@ -63,9 +65,7 @@ fn measure(bars: &mut Bars, wanted: impl Fn(&str) -> bool) -> Result<(), Failure
     if wanted("server") {
         io.block_on(server::run(bars))?;
     }
-    if wanted("storage") {
-        io.block_on(storage::run(bars))?;
-    }
+    io.block_on(storage::run(bars, &wanted))?;
     if wanted("search") {
         io.block_on(search::run(bars))?;
     }

@@ -1,6 +1,7 @@
 //! What can be typed of datasets, compaction, erasure, jobs and the journal.
 
 use clap::{Args, Subcommand};
+use lakehouse_types::Digest;
 
 const DESCRIBE: &str = "\
 Examples:
@@ -106,6 +107,6 @@ pub(crate) enum Journal {
     Verify {
         /// The end of the chain as it was kept, to see that it is still in it
         #[arg(long, value_name = "HASH")]
-        head: Option<String>,
+        head: Option<Digest>,
     },
 }

@@ -5,7 +5,6 @@
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use lakehouse_catalog::DatasetRecord;
-use lakehouse_journal::Stamp;
 use lakehouse_storage::{
     Buckets, Record,
     object_store::{ObjectStore, ObjectStoreExt, path::Path},
@@ -13,7 +12,7 @@ use lakehouse_storage::{
 use lakehouse_types::{Actor, BucketName, CertificateId, ColumnName, DatasetId, DatasetName, IndexName, RequestId};
 use serde::{Deserialize, Serialize};
 
-use super::scan::ScanReport;
+use super::{participants::Order, scan::ScanReport};
 use crate::EngineError;
 
 /// Where buckets keep copies.
@@ -67,30 +66,21 @@ impl Record for Certificate {
 }
 
 impl Certificate {
-    #[expect(clippy::too_many_arguments, reason = "what is known at the start, once")]
-    pub(super) fn begin(
-        id: CertificateId,
-        dataset: &DatasetRecord,
-        number: u64,
-        column: ColumnName,
-        subjects: Vec<String>,
-        by: &Stamp,
-        begun_at: DateTime<Utc>,
-        rows_erased: u64,
-    ) -> Self {
+    /// Of an erasure that begins.
+    pub(super) fn begin(dataset: &DatasetRecord, order: &Order, subjects: Vec<String>) -> Self {
         Self {
-            id,
+            id: CertificateId::fresh(),
             dataset: dataset.name.clone(),
             dataset_id: dataset.id.clone(),
             bucket: dataset.bucket.clone(),
-            number,
-            column,
+            column: order.column.clone(),
+            number: order.number,
             subjects,
-            requested_by: by.actor.clone(),
-            request_id: by.request_id.clone(),
-            begun_at,
-            ended_at: begun_at,
-            rows_erased,
+            requested_by: order.by.actor.clone(),
+            request_id: order.by.request_id.clone(),
+            begun_at: order.by.at,
+            ended_at: order.by.at,
+            rows_erased: 0,
             tombstones_removed: 0,
             version: 0,
             files_rewritten: 0,

@@ -12,6 +12,10 @@ impl Host {
         self.tables.compact(&stamp(), &name(dataset), Scope::Whole, Arc::new(Unwatched)).await.unwrap()
     }
 
+    async fn could_swap(&self, pinned: &Arc<crate::DatasetState>, scope: Scope) -> bool {
+        self.tables.could_swap(&stamp(), pinned, scope).await
+    }
+
     async fn hide(&self, dataset: &str, keys: &[&str]) {
         let values = keys.iter().map(|key| json!(key)).collect();
         let buried = self.tables.bury(&stamp(), &name(dataset), &column("code"), values, None, String::new()).await.unwrap();
@@ -202,21 +206,21 @@ async fn what_happens_meanwhile_is_not_undone() {
     let pinned = || host.tables.state(&name("people")).unwrap();
     let state = pinned();
     host.write("people", vec![rows(20, 30)]).await.unwrap();
-    assert!(host.tables.could_swap(&state).await, "an append is no obstacle");
+    assert!(host.could_swap(&state, Scope::Whole).await, "an append is no obstacle");
     host.write("people", vec![row("C-000003", 1)]).await.unwrap();
-    assert!(!host.tables.could_swap(&state).await, "a row with a hidden key came in");
+    assert!(!host.could_swap(&state, Scope::Whole).await, "a row with a hidden key came in");
     let state = pinned();
     host.tables.restore(&stamp(), &name("people"), vec![json!("C-000003")]).await.unwrap();
-    assert!(!host.tables.could_swap(&state).await, "the rows were shown again");
+    assert!(!host.could_swap(&state, Scope::Whole).await, "the rows were shown again");
     let keys = Arc::new(crate::Tombstones::new(None, ["C-000004"]));
     let scope = Scope::Erase { column: column("code"), keys, number: 1 };
     let state = pinned();
-    assert!(host.tables.could_swap_in(&state, &scope).await);
+    assert!(host.could_swap(&state, scope.clone()).await);
     host.hide("people", &["C-000004"]).await;
-    assert!(!host.tables.could_swap_in(&state, &scope).await, "the row was hidden since, and not counted as hidden");
+    assert!(!host.could_swap(&state, scope.clone()).await, "the row was hidden since, and not counted as hidden");
     let state = pinned();
     write(&host.tables, WriteSpec { mode: WriteMode::Replace, ..spec("people") }, vec![rows(0, 5)]).await.unwrap();
-    assert!(!host.tables.could_swap(&state).await, "the files are gone");
+    assert!(!host.could_swap(&state, Scope::Whole).await, "the files are gone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
