@@ -3,10 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,6 +15,8 @@ use crate::{
     answer::Answer,
     caller::Caller,
     lake::{Doomed, Lake, Options, Turn, component, copy},
+    story::{Account, Writers, prepare},
+    torture::{rounds, told},
 };
 
 /// Servers at once, on two cores.
@@ -338,48 +337,20 @@ async fn an_erasure_that_was_killed_is_finished_by_the_next() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_crash_loop_loses_and_doubles_nothing() {
     let mut lake = Lake::start().await;
-    lake.ingest("t", "id\nstart\n").await.expect_ok();
-    let mut acknowledged = vec!["start".to_owned()];
-    let answered = Arc::new(AtomicUsize::new(0));
-    for round in 0..6_u64 {
-        let writers = futures::future::join_all((0..4).map(|writer| {
-            let (caller, answered) = (lake.as_key(crate::lake::ADMIN_KEY), Arc::clone(&answered));
-            tokio::spawn(async move {
-                let mut done = Vec::new();
-                for part in 0..1_000 {
-                    let id = format!("{round}-{writer}-{part}");
-                    let request = caller.request(reqwest::Method::POST, "/ingest/file?dataset=t&format=csv");
-                    match caller.try_send(request.body(format!("id\n{id}\n"))).await {
-                        Some(answer) if answer.status == 201 => {
-                            done.push(id);
-                            answered.fetch_add(1, Relaxed);
-                        }
-                        Some(answer) => panic!("{}", answer.text()),
-                        None => break,
-                    }
-                }
-                done
-            })
-        }));
+    prepare(&lake).await;
+    let mut account = Account::default();
+    let rounds = rounds(20, 200);
+    for round in 0..rounds {
+        let writers = Writers::start(&lake, round, 1_000);
         // At another point of the writers' work in each round, on a machine of any speed.
-        let due = answered.load(Relaxed) + 8;
-        while answered.load(Relaxed) < due {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(7 * round)).await;
+        writers.answered(8).await;
+        tokio::time::sleep(Duration::from_millis(7 * (round % 11))).await;
         lake.kill();
-        for done in writers.await {
-            acknowledged.extend(done.expect("a writer"));
-        }
+        writers.ended(&mut account).await;
         lake.restart(Vec::new());
-        let ids: Vec<String> =
-            lake.sql("SELECT id FROM t").await.column("id").iter().map(|id| id.as_str().unwrap().to_owned()).collect();
-        let distinct: std::collections::HashSet<&String> = ids.iter().collect();
-        assert_eq!(distinct.len(), ids.len(), "none doubled");
-        assert!(acknowledged.iter().all(|id| distinct.contains(id)), "none lost in round {round}");
-        let events = lake.get("/journal/stats").await.expect_ok()["by_kind"]["ingest"].as_u64().unwrap();
-        assert_eq!(ids.len() as u64, events, "rows = events, one each");
-        assert!(ids.len() <= acknowledged.len() + 4 * usize::try_from(round + 1).unwrap(), "no phantom");
+        let violations = account.violations(&lake).await;
+        assert!(violations.is_empty(), "round {round}: {violations:#?}");
     }
-    assert!(acknowledged.len() > 20, "{} writes", acknowledged.len());
+    assert!(account.answered as u64 > 8 * rounds, "{} writes", account.answered);
+    told("crash loop", &[("kills", rounds), ("acknowledged", account.answered as u64), ("violations", 0)]);
 }

@@ -279,6 +279,12 @@ impl Doomed {
         self.server.as_ref().map(|server| Caller::new(&server.url, Some(ADMIN_KEY)))
     }
 
+    pub(crate) fn kill(&mut self) {
+        if let Some(server) = &mut self.server {
+            server.kill();
+        }
+    }
+
     /// Whether the process ends by itself before the patience does.
     pub(crate) async fn ends_within(&mut self, patience: Duration) -> bool {
         let Some(server) = &mut self.server else { return true };

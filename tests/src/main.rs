@@ -7,12 +7,15 @@
 mod answer; // what came back, and what it must be
 mod caller; // who asks
 mod lake; // the harness: a server, its folder, its keys
+mod story; // writers, and what they may find
+mod torture; // how long
 
 mod access;
 mod cli;
 mod compaction;
 mod crash;
 mod erasure;
+mod faults;
 mod hostile;
 mod imports;
 mod indexes;
@@ -23,6 +26,7 @@ mod kinds;
 mod openapi;
 mod plugins;
 mod postgres;
+mod power;
 mod probes;
 mod profiles;
 mod remote;

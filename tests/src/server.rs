@@ -6,5 +6,8 @@ use std::process::ExitCode;
 use lakehouse_storage as _;
 
 fn main() -> ExitCode {
+    if let (Some(into), Some(of)) = (std::env::var_os("LAKEHOUSE_POWER"), std::env::var_os("LAKEHOUSE_POWER_OF")) {
+        lakehouse_power::begin(of.as_ref(), into.as_ref()).expect("what is synced can be recorded");
+    }
     lakehouse_cli::run(std::env::args_os())
 }
