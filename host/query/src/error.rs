@@ -8,6 +8,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use lakehouse_storage::is_damage;
 use lakehouse_types::{Code, Fault, Members};
 use serde_json::json;
 
@@ -184,6 +185,9 @@ impl QueryError {
     pub(crate) fn execution(error: &DataFusionError) -> Self {
         if let Some(own) = embedded(error) {
             return own;
+        }
+        if is_damage(error) {
+            return Self::Corrupt;
         }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => Self::Memory,

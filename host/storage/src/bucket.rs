@@ -20,6 +20,7 @@ use url::Url;
 use crate::{
     BucketCounts, Result, RetryPolicy, S3Spec, StorageError,
     absent::AbsentStore,
+    checksum::{self, ChecksumStore},
     compat::CompatStore,
     lock::WriterLock,
     metrics::Counters,
@@ -276,11 +277,14 @@ async fn open_all(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Buck
     let mut all = BTreeMap::new();
     for spec in specs {
         let counters = Arc::new(Counters::default());
-        #[cfg_attr(not(feature = "test-util"), expect(unused_mut, reason = "faults are for tests"))]
         let mut opened = open_one(&spec, &options, &counters).await?;
         #[cfg(feature = "test-util")]
         if let Some(faults) = &faults {
             opened.base = crate::fault::FaultStore::wrap(opened.base, faults);
+        }
+        // Above the faults, so that they meet the sums, too. What a service keeps, it checks.
+        if opened.root.is_some() {
+            opened.base = Arc::new(ChecksumStore::new(opened.base));
         }
         let bucket = Bucket::assemble(spec, opened, counters, &options.io);
         all.insert(bucket.name().clone(), bucket);
@@ -326,7 +330,10 @@ impl Bucket {
 fn sweep_in_background(bucket: &Bucket) {
     if let (Some(root), Some(lock)) = (bucket.shared.root.clone(), &bucket.shared.lock) {
         let since = lock.since;
-        bucket.shared.io.spawn_blocking(move || sweep(&root, since));
+        bucket.shared.io.spawn_blocking(move || {
+            sweep(&root, since);
+            checksum::sweep(&root, since);
+        });
     }
 }
 

@@ -7,7 +7,7 @@ use std::{io, path::PathBuf};
 
 use lakehouse_types::{BucketName, Code, Fault, Members};
 
-use crate::Unusable;
+use crate::{Unusable, is_damage};
 
 /// The result of a storage operation.
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
@@ -111,6 +111,7 @@ impl Fault for StorageError {
         match self {
             Self::UnknownBucket { .. } => Code::UnknownBucket,
             Self::NoPrimary | Self::BucketClash { .. } => Code::InvalidDefinition,
+            Self::Store { source, .. } if is_damage(source) => Code::Corrupt,
             Self::OpenBucket { .. } | Self::OpenRemote { .. } | Self::Store { .. } | Self::TaskLost => Code::StorageUnavailable,
             Self::RenewalLate => Code::Busy,
             Self::Superseded => Code::ReadOnly,
@@ -128,6 +129,7 @@ impl Fault for StorageError {
             }
             Self::Locked { .. } => "another host writes to this storage".to_owned(),
             Self::OpenBucket { name, .. } | Self::OpenRemote { name, .. } => format!("bucket `{name}` cannot be opened"),
+            Self::Store { bucket, source } if is_damage(source) => format!("an object in bucket `{bucket}` is damaged"),
             Self::Store { bucket, .. } => format!("bucket `{bucket}` did not answer as it should"),
             Self::Meta(error) => match meta_code(error) {
                 Code::WriteConflict => "another change to the same objects came first".to_owned(),

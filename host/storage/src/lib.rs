@@ -7,6 +7,7 @@
 mod absent;
 mod bucket;
 mod cache;
+mod checksum;
 mod collection;
 mod compat;
 mod convert;
@@ -25,6 +26,7 @@ mod sweep;
 mod transaction;
 
 pub use bucket::{Bucket, BucketHealth, BucketKind, BucketOptions, BucketSpec, Buckets};
+pub use checksum::is_damage;
 pub use collection::Collection;
 pub use error::{Result, StorageError};
 pub use meta::{Meta, MetaOptions, Renewal};

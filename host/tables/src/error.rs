@@ -5,7 +5,7 @@
 use deltalake_core::DeltaTableError;
 use lakehouse_catalog::CatalogError;
 use lakehouse_journal::JournalError;
-use lakehouse_storage::StorageError;
+use lakehouse_storage::{StorageError, is_damage};
 use lakehouse_types::{BucketName, Code, ColumnName, DatasetName, Fault, Members};
 
 /// What can go wrong with a table.
@@ -130,6 +130,7 @@ impl Fault for TableError {
             Self::Catalog(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Storage(error) => error.code(),
+            Self::Delta { .. } | Self::Object(_) | Self::Parquet(_) | Self::Scan(_) if is_damage(self) => Code::Corrupt,
             Self::Delta { .. } | Self::Object(_) | Self::Io(_) => Code::StorageUnavailable,
             Self::Parquet(_) | Self::Arrow(_) | Self::Scan(_) | Self::Json(_) | Self::Task(_) | Self::Internal { .. } => {
                 Code::Internal
@@ -142,6 +143,9 @@ impl Fault for TableError {
             Self::Catalog(error) => error.public(),
             Self::Journal(error) => error.public(),
             Self::Storage(error) => error.public(),
+            Self::Delta { .. } | Self::Object(_) | Self::Parquet(_) | Self::Scan(_) if is_damage(self) => {
+                "a stored file is damaged".to_owned()
+            }
             Self::Delta { .. } | Self::Object(_) | Self::Io(_) => "the storage did not answer as it should".to_owned(),
             Self::Parquet(_) | Self::Arrow(_) | Self::Scan(_) | Self::Json(_) | Self::Task(_) | Self::Internal { .. } => {
                 "the table could not be read or written".to_owned()
