@@ -46,6 +46,10 @@ serve: build ## run a server on ./data with the shipped configuration
 test: components ## run every test
 	@bash .ci/test
 
+torture: components ## the trials that could go on for ever, for long: kills, power loss, faults by seed, damaged files; prints counts
+	@bash .ci/setup tests
+	@LAKEHOUSE_TORTURE=1 $(CARGO) test --locked --release --workspace --test trials -- --test-threads=2 crash:: power:: faults:: damage::
+
 lint: setup ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
@@ -67,4 +71,4 @@ bench-storage: build ## measure what storage promises, beside bare fsync and Duc
 doc: setup ## the API documentation of our crates
 	$(CARGO) doc --locked --no-deps --workspace
 
-.PHONY: help setup components build demo serve test lint bench-core bench-search bench-storage doc
+.PHONY: help setup components build demo serve test torture lint bench-core bench-search bench-storage doc
