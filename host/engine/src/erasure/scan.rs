@@ -341,13 +341,19 @@ fn holds(values: &ArrayRef, needles: &Needles) -> bool {
     }
 }
 
-/// Hands out every file under a folder with its name in it. A folder that cannot be read is handed out as a file that cannot.
+/// Hands out every file under a folder with its name in it, by name. A folder that cannot be read through is handed out as a file that
+/// cannot.
 fn walk(folder: &Path, take: &mut dyn FnMut(&Path, &str)) {
     let mut open = vec![PathBuf::from(folder)];
     while let Some(path) = open.pop() {
         let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
-        match std::fs::read_dir(&path) {
-            Ok(entries) => open.extend(entries.map_while(Result::ok).map(|entry| entry.path())),
+        let listed = std::fs::read_dir(&path).and_then(|entries| {
+            let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+            paths.sort_unstable_by(|a, b| b.cmp(a));
+            Ok(paths)
+        });
+        match listed {
+            Ok(paths) => open.extend(paths),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             // A file, or what no one may list.
             Err(_) => take(&path, &name),
