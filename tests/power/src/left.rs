@@ -76,8 +76,9 @@ impl Left<'_> {
         if written == synced || !self.came_through() {
             return fs::write(target, synced);
         }
+        let is_torn = !self.came_through();
         let upto = match &mut self.dice {
-            Some(dice) if dice.below(2) == 0 => dice.below(written.len() as u64 + 1) as usize,
+            Some(dice) if is_torn => usize::try_from(dice.below(written.len() as u64 + 1)).unwrap_or(written.len()),
             _ => written.len(),
         };
         // A part of what was added since; what was synced stays.
