@@ -20,7 +20,7 @@ pub(crate) use sweep::sweep;
 use std::ops::Range;
 
 use bytes::Bytes;
-use object_store::{Error, Result, path::Path};
+use object_store::{Error, path::Path};
 
 /// The folder of sums in a bucket.
 pub(crate) const FOLDER: &str = "_sums";

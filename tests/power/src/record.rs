@@ -127,21 +127,21 @@ mod calls {
 
     /// `fsync(2)`.
     #[unsafe(no_mangle)]
-    pub extern "C" fn fsync(fd: c_int) -> c_int {
+    pub(super) extern "C" fn fsync(fd: c_int) -> c_int {
         // SAFETY: borrowed for this call only; the caller keeps it open during the call, as the function's contract says.
         recorded(fd).unwrap_or_else(|| outcome(rustix::fs::fsync(unsafe { BorrowedFd::borrow_raw(fd) })))
     }
 
     /// `fdatasync(2)`.
     #[unsafe(no_mangle)]
-    pub extern "C" fn fdatasync(fd: c_int) -> c_int {
+    pub(super) extern "C" fn fdatasync(fd: c_int) -> c_int {
         // SAFETY: as in `fsync`.
         recorded(fd).unwrap_or_else(|| outcome(rustix::fs::fdatasync(unsafe { BorrowedFd::borrow_raw(fd) })))
     }
 
     /// `sync_file_range(2)` promises nothing, and nothing here may count on it.
     #[unsafe(no_mangle)]
-    pub extern "C" fn sync_file_range(_: c_int, _: i64, _: i64, _: c_uint) -> c_int {
+    pub(super) extern "C" fn sync_file_range(_: c_int, _: i64, _: i64, _: c_uint) -> c_int {
         0
     }
 }

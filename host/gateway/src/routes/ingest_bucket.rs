@@ -71,7 +71,7 @@ async fn ingest_bucket(
     let path: PathPattern =
         body.path.parse().map_err(|expected| Problem::new(Code::InvalidBody, format!("`path` {expected}")))?;
     app.engine.require_ingest(&caller, &body.dataset).await?;
-    let bucket = bucket(&headers, || app.engine.buckets(&caller))?;
+    let bucket = bucket(&headers, || app.engine.bucket_names(&caller))?;
     let wanted = IngestBucket {
         dataset: body.dataset,
         bucket,

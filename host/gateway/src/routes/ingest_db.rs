@@ -63,7 +63,7 @@ async fn ingest_db(
     let idempotency_key = idempotency_key(&headers)?;
     let selection = selection(body.table.as_deref(), body.query)?;
     app.engine.require_ingest(&caller, &body.dataset).await?;
-    let bucket = bucket(&headers, || app.engine.buckets(&caller))?;
+    let bucket = bucket(&headers, || app.engine.bucket_names(&caller))?;
     let wanted = IngestSource {
         dataset: body.dataset,
         bucket,

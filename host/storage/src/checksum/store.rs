@@ -73,7 +73,7 @@ impl ChecksumStore {
         self.turns[at].lock().await
     }
 
-    async fn contents(&self, object: &Path) -> Result<Option<Arc<Contents>>> {
+    pub(super) async fn contents(&self, object: &Path) -> Result<Option<Arc<Contents>>> {
         if !has_sums(object) {
             return Ok(None);
         }
