@@ -30,7 +30,7 @@ const MAGIC: &[u8; 8] = b"LHSUM001";
 /// An object's bytes are not those that were written.
 #[derive(Debug, thiserror::Error)]
 #[error("{object}: {what}")]
-pub struct Damaged {
+pub(crate) struct Damaged {
     object: String,
     what: &'static str,
 }

@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart, path::Path,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart, path::Path,
 };
 use tokio::runtime::Handle;
 
@@ -103,8 +103,12 @@ impl ObjectStore for BucketStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let Shared { inner, retry, counters, .. } = &*self.shared;
         let head = options.head;
-        let outcome = self.on_io(retry.run(counters, || inner.get_opts(location, options.clone()))).await;
-        outcome.inspect(|found| self.read(if head { 0 } else { found.range.end - found.range.start }))
+        let mut found = self.on_io(retry.run(counters, || inner.get_opts(location, options.clone()))).await?;
+        self.read(if head { 0 } else { found.range.end - found.range.start });
+        if let GetResultPayload::Stream(bytes) = found.payload {
+            found.payload = GetResultPayload::Stream(OnIo::stream(&self.shared.io, bytes).boxed());
+        }
+        Ok(found)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
