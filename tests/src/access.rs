@@ -40,7 +40,7 @@ fn allowed(method: &Method, path: &str) -> &'static str {
     match (method.as_str(), path) {
         (_, path) if path.starts_with("/admin/") || path.starts_with("/erasure") => "a",
         ("POST", path) if path.starts_with("/query/compact") => "ao",
-        ("POST", "/ingest/file") => "aw",
+        ("POST", "/ingest/file" | "/ingest/bucket" | "/ingest/db") => "aw",
         ("DELETE", "/catalog/datasets/by-name/{name}" | "/catalog/datasets/{name}") => "aw",
         (_, "/catalog/datasets/by-name/{name}/tombstone") => "aw",
         ("POST" | "DELETE" | "PUT", path) if path.starts_with("/catalog/") => "ao",

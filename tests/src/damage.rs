@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     caller::Caller,
-    lake::{Doomed, Lake, Options, Turn, copy},
+    lake::{Doomed, Lake, Options, Turn, copy, files},
     torture::{rounds, told},
 };
 
@@ -67,18 +67,6 @@ async fn base(turn: &Arc<Turn>) -> TempDir {
     let folder = TempDir::new().unwrap();
     copy(lake.folder(), folder.path());
     folder
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let (mut found, mut open) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            let path = entry.path();
-            if path.is_dir() { open.push(path) } else { found.push(path) }
-        }
-    }
-    found.sort();
-    found
 }
 
 fn harm(file: &Path, harm: Harm, seed: u64) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    lake::{Lake, Options},
+    lake::Lake,
     story::{Account, Writers, prepare},
     torture::{rounds, told},
 };

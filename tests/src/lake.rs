@@ -132,13 +132,13 @@ impl Lake {
     /// `kill -9`, and a new start on the same folder.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.server.kill();
-        self.restart(Vec::new());
+        self.restart(self.options.env.clone());
     }
 
     /// SIGTERM, the end awaited, and a new start.
     pub(crate) async fn stop_and_restart(&mut self) {
         self.server.terminate();
-        self.restart(Vec::new());
+        self.restart(self.options.env.clone());
     }
 
     /// A new start with other variables, after the server died.
@@ -342,6 +342,19 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
     );
     let path = folder.join(format!("{name}.wasm"));
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `make components` builds it", path.display()))
+}
+
+/// Every file under a folder, sorted.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() { open.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
 }
 
 /// Copies a folder and all that is in it.

@@ -41,9 +41,9 @@ fn read(table: &Path) -> Value {
     serde_json::from_slice(&told.stdout).expect("JSON")
 }
 
-/// The one folder with a Delta log.
+/// The one folder of a dataset with a Delta log.
 fn table(lake: &Lake) -> PathBuf {
-    let mut open = vec![lake.data()];
+    let mut open = vec![lake.data().join("data/datasets")];
     while let Some(folder) = open.pop() {
         if folder.join("_delta_log").is_dir() {
             return folder;

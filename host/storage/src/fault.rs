@@ -4,7 +4,8 @@
 //! bucket (puts, completed uploads, copies, renames, deletes; the metadata store's included). `count:FILE` keeps the number of
 //! writes so far in FILE. `random:SEED:N` has N of a thousand calls fail, reads too: some before they do anything, some after they
 //! did it, as an answer gets lost, and as many take their time. Which ones is decided by the seed, the call, its object and how often
-//! that was asked for, so that it does not hang on what runs beside it. `full` refuses whatever needs room, as a full disk does.
+//! that was asked for, so that it does not hang on what runs beside it. The answer to a conditional write of the metadata store is not
+//! lost: a disk loses none, and the store of a service tells its own writes from others' before they get here. `full` refuses whatever needs room, as a full disk does.
 //!
 //! With `LAKEHOUSE_FAULT_FROM=FILE` all of that holds only while FILE exists: a start makes a varying number of writes, and a test
 //! means those of what it asks afterwards.
@@ -28,9 +29,11 @@ use std::{
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart, path::Path,
 };
+
+use crate::meta;
 
 const VARIABLE: &str = "LAKEHOUSE_FAULT";
 const FROM: &str = "LAKEHOUSE_FAULT_FROM";
@@ -50,6 +53,8 @@ enum Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Call {
     Put,
+    /// A conditional write of the metadata store.
+    Claim,
     Part,
     Complete,
     Get,
@@ -140,6 +145,7 @@ impl Faults {
         };
         match digest(nth) % 1000 {
             roll if roll < per_mille / 2 => Fate::Fails,
+            roll if roll < per_mille && call == Call::Claim => Fate::Fails,
             roll if roll < per_mille => Fate::AnswerLost,
             roll if roll < 2 * per_mille => Fate::Late,
             _ => Fate::Well,
@@ -212,7 +218,8 @@ impl fmt::Display for FaultStore {
 #[async_trait]
 impl ObjectStore for FaultStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.faults.through(Call::Put, location, self.inner.put_opts(location, payload, opts)).await
+        let call = if meta::holds(location) && matches!(opts.mode, PutMode::Create) { Call::Claim } else { Call::Put };
+        self.faults.through(call, location, self.inner.put_opts(location, payload, opts)).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lakehouse_catalog::{FileRecord, IndexRecord, SegmentRecord};
 use lakehouse_faiss::{Bitmap, Builder, Index};
 use lakehouse_storage::{
-    Bucket, Buckets,
+    Bucket, Buckets, is_damage,
     object_store::{Error as ObjectError, ObjectStoreExt, path::Path},
 };
 use lakehouse_types::{BucketName, IndexId};
@@ -156,6 +156,7 @@ impl Indexes {
         let bytes = match found {
             Ok(bytes) => bytes,
             Err(ObjectError::NotFound { .. }) => return Err(damaged(index, segment, file)),
+            Err(error) if is_damage(&error) => return Err(damaged(index, segment, file)),
             Err(error) => return Err(bucket.error(error).into()),
         };
         let (length, crc) = (file.bytes, file.crc32c);
