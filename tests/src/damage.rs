@@ -120,7 +120,9 @@ async fn damaged_files_are_noticed_and_never_answered_from() {
                 let server = Doomed::start(folder.path(), Vec::new());
                 let Some(admin) = server.admin() else {
                     let log = fs::read_to_string(folder.path().join("server.log")).unwrap_or_default();
-                    assert!(!log.contains("panicked"), "{}: {log}", name.display());
+                    // By name, whatever a library below thinks of the damage.
+                    let last = log.lines().last().unwrap_or_default();
+                    assert!(last.starts_with("error: "), "{how:?} in {} ({seed}): {last}", name.display());
                     return (false, 0);
                 };
                 let mut refused = 0;

@@ -29,6 +29,9 @@ pub enum QueryError {
     UnknownTable { name: String, similar: Vec<String> },
     #[error("the bucket of `{relation}` is not declared")]
     BucketMissing { relation: String },
+    /// Its table could not be read when the server started.
+    #[error("`{relation}` could not be read when the server started")]
+    Unreadable { relation: String },
     #[error("unknown column `{column}`")]
     UnknownColumn { column: String, known: Vec<String> },
     #[error("output column `{column}` appears twice")]
@@ -73,6 +76,7 @@ impl Fault for QueryError {
             Self::Refused { .. } => Code::StatementRefused,
             Self::UnknownTable { .. } => Code::UnknownTable,
             Self::BucketMissing { .. } => Code::BucketMissing,
+            Self::Unreadable { .. } => Code::Corrupt,
             Self::UnknownColumn { .. } => Code::UnknownColumn,
             Self::DuplicateColumn { .. } => Code::DuplicateColumn,
             Self::Parameters { .. } => Code::InvalidParameter,
@@ -103,6 +107,7 @@ impl Fault for QueryError {
                     format!("table `{name}` does not exist, or your key may not read it; did you mean {}?", listing(some, 3))
                 }
             },
+            Self::Unreadable { .. } => self.to_string(),
             Self::BucketMissing { relation } => {
                 format!("the rows of `{relation}` are in a bucket that the server's settings do not name")
             }

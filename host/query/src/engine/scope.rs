@@ -91,10 +91,12 @@ impl Scope {
         pinned.entry(name.clone()).or_insert_with(|| self.tables.dataset(name)).as_ref().map(Arc::clone)
     }
 
-    /// What is said of a relation whose dataset has no state: that it is not there, unless all that is missing is its bucket.
+    /// What is said of a relation whose dataset has no state: that it is not there, unless it is, and its bucket is missing or its
+    /// files could not be read.
     fn without_state<T>(&self, relation: &str, base: &DatasetName) -> Result<Option<T>, QueryError> {
         match self.tables.state(base) {
             Err(TableError::BucketMissing { .. }) => Err(QueryError::BucketMissing { relation: relation.to_owned() }),
+            Err(TableError::Unreadable { .. }) => Err(QueryError::Unreadable { relation: relation.to_owned() }),
             _ => Ok(None),
         }
     }

@@ -255,11 +255,12 @@ impl ObjectStore for ChecksumStore {
             return self.inner.put_opts(location, payload, opts).await;
         }
         let sums = Sums::of(payload.iter());
-        if exists {
+        // Also what is not there may have sums: of a write that failed, or whose object is gone. They must not meet another content.
+        if exists || self.exists(&beside(location)).await? {
             self.expect(location, sums, exists).await?;
             return self.inner.put_opts(location, payload, opts).await;
         }
-        // Together: what is not there yet has no content that its sums could miss.
+        // Together: whichever of the two does not come about, no content meets other sums than its own.
         let (expected, put) = futures::join!(self.expect(location, sums, exists), self.inner.put_opts(location, payload, opts));
         expected.and(put)
     }

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
-    CopyOptions, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, local::LocalFileSystem, path::Path,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, local::LocalFileSystem, path::Path,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -205,4 +206,64 @@ async fn sums_without_an_object_are_swept() {
     sweep(folder.path(), written + std::time::Duration::from_secs(60));
     assert!(!folder.path().join("_sums/d/gone").exists());
     assert!(folder.path().join(beside(&Path::from("d/kept")).as_ref()).exists());
+}
+
+/// Refuses to write sums.
+#[derive(Debug)]
+struct NoSums(LocalFileSystem);
+
+impl std::fmt::Display for NoSums {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NoSums")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for NoSums {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        if location.prefix_matches(&Path::from(super::FOLDER)) {
+            let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+            return Err(object_store::Error::Generic { store: "test", source });
+        }
+        self.0.put_opts(location, payload, opts).await
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.0.put_multipart_opts(location, opts).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.0.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.0.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.0.copy_opts(from, to, options).await
+    }
+}
+
+/// Found by the trial of seeded faults: the sums of a write that failed were kept, and those of the next were not.
+#[tokio::test]
+async fn a_content_never_meets_the_sums_of_a_write_that_failed() {
+    let (store, folder) = store();
+    let object = Path::from("log/1.json");
+    store.put(&object, bytes(50, 1).into()).await.unwrap();
+    // The sums are there, and the object never came about.
+    std::fs::remove_file(folder.path().join("log/1.json")).unwrap();
+    let failing = ChecksumStore::new(Arc::new(NoSums(LocalFileSystem::new_with_prefix(folder.path()).unwrap())));
+    assert!(failing.put(&object, bytes(60, 2).into()).await.is_err());
+    assert!(matches!(again(&folder).get(&object).await, Err(object_store::Error::NotFound { .. })));
+    again(&folder).put(&object, bytes(60, 2).into()).await.unwrap();
+    assert_eq!(again(&folder).get(&object).await.unwrap().bytes().await.unwrap(), bytes(60, 2));
 }
