@@ -133,7 +133,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let said = cause.to_string();
+        let said = one_line(&cause.to_string());
         if !text.contains(&said) {
             text.push_str(": ");
             text.push_str(&said);
@@ -141,6 +141,11 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// What libraries say over several lines, in one.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The terminal's width.
@@ -156,7 +161,19 @@ pub(crate) fn width() -> u16 {
 mod tests {
     use serde_json::json;
 
-    use super::{printable, table};
+    use super::{chain, printable, table};
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("a part (\n\n at byte 7\n)\n\n")]
+    struct Lengthy;
+
+    #[test]
+    fn causes_of_several_lines_are_told_in_one() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the store failed")]
+        struct Failed(#[source] Lengthy);
+        assert_eq!(chain(&Failed(Lengthy)), "the store failed: a part ( at byte 7 )");
+    }
 
     #[test]
     fn a_value_cannot_steer_the_terminal() {
