@@ -124,8 +124,10 @@ struct Contents(Vec<Sums>);
 
 impl Contents {
     /// With one more that it may have from now on.
-    fn with(&self, new: Sums) -> Self {
-        Self(self.0.iter().filter(|sums| **sums != new).cloned().chain([new.clone()]).collect())
+    fn with(mut self, new: Sums) -> Self {
+        self.0.retain(|sums| *sums != new);
+        self.0.push(new);
+        self
     }
 
     fn blocks(&self) -> usize {

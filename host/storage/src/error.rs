@@ -33,7 +33,7 @@ pub enum StorageError {
         location: String,
         why: Unusable,
         #[source]
-        source: Option<object_store::Error>,
+        source: Option<Box<object_store::Error>>,
     },
     #[error("another host writes to {path}")]
     Locked { path: PathBuf },

@@ -201,7 +201,12 @@ pub(crate) async fn open(
     policy: RetryPolicy,
     counters: &Arc<Counters>,
 ) -> Result<Arc<dyn ObjectStore>> {
-    let failed = |why, source| StorageError::OpenRemote { name: name.clone(), location: spec.location(), why, source };
+    let failed = |why, source: Option<object_store::Error>| StorageError::OpenRemote {
+        name: name.clone(),
+        location: spec.location(),
+        why,
+        source: source.map(Box::new),
+    };
     let is_plain = spec.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
     if is_plain && !spec.allow_http {
         return Err(failed(Unusable::Settings, None));

@@ -67,11 +67,8 @@ impl Record {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         *turn += 1;
         let mut list = Vec::new();
-        let (folder, entries) = match (path.metadata(), fs::read_dir(path)) {
-            (Ok(folder), Ok(entries)) => (folder, entries),
-            // Deleted meanwhile: nothing of it can be promised.
-            _ => return Ok(()),
-        };
+        // Deleted meanwhile: nothing of it can be promised.
+        let (Ok(folder), Ok(entries)) = (path.metadata(), fs::read_dir(path)) else { return Ok(()) };
         for entry in entries {
             let entry = entry?;
             let Ok(metadata) = entry.metadata() else { continue };
