@@ -381,7 +381,9 @@ async fn keys_are_shown_once_expire_and_are_revoked() {
     let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
     lake.call(key, Method::GET, "/catalog/views", None).await.expect(200);
     let listed = lake.get("/admin/keys").await;
-    assert!(!listed.text.contains(key.rsplit('_').next().unwrap()), "{}", listed.text);
+    // `lk_ID_SECRET`; the secret may have such a mark of its own.
+    let secret = key.splitn(3, '_').nth(2).unwrap();
+    assert!(secret.len() > 20 && !listed.text.contains(secret), "{}", listed.text);
     lake.call(ADMIN, Method::DELETE, &format!("/admin/keys/{id}"), None).await.expect(204);
     lake.call(key, Method::GET, "/catalog/views", None).await.expect_problem(401, "unauthenticated");
     let past = json!({"name": "eve", "role": "reader", "expires_at": "2001-01-01T00:00:00Z"});
