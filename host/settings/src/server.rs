@@ -95,7 +95,8 @@ pub enum LogFormat {
 pub struct LogSettings {
     /// Default text.
     pub format: LogFormat,
-    /// A level, or comma-separated `target=level` directives. Default `info,slatedb=warn`: the metadata store tells much at its start.
+    /// A level, or comma-separated `target=level` directives. Default `info`. Libraries that would quote stored values, or tell too much,
+    /// are quieter unless they are named.
     pub level: String,
 }
 
@@ -105,7 +106,7 @@ impl LogSettings {
             format: section.choice("format", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
             level: section.text(
                 "level",
-                "info,slatedb=warn".to_owned(),
+                "info".to_owned(),
                 "off, error, warn, info, debug or trace, or directives like \"info,lakehouse_query=debug\"",
                 |text| text.split(',').all(is_directive).then(|| text.to_owned()),
             ),
