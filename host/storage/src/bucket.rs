@@ -1,10 +1,10 @@
 //! Buckets: named places for objects, built once at start from their declarations.
 //!
 //! **Invariant**: `primary` exists; each bucket has a URL of its own; a local bucket's writes are synced before they are
-//! reported; a local bucket is held by one writer.
+//! reported; a local bucket is held by one writer, and whoever came to read writes nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -24,6 +24,7 @@ use crate::{
     compat::CompatStore,
     lock::WriterLock,
     metrics::Counters,
+    readonly::ReadOnlyStore,
     s3::{self, PROBE},
     store::BucketStore,
     sweep::sweep,
@@ -76,12 +77,25 @@ pub struct BucketOptions {
     pub retry: RetryPolicy,
     /// Of buckets behind a network.
     pub remote_retry: RetryPolicy,
+    pub claim: Claim,
 }
 
 impl BucketOptions {
+    /// For the one who writes.
     pub fn new(io: Handle) -> Self {
-        Self { io, retry: RetryPolicy::default(), remote_retry: RetryPolicy::remote() }
+        Self { io, retry: RetryPolicy::default(), remote_retry: RetryPolicy::remote(), claim: Claim::Write }
     }
+}
+
+/// What a host comes to its storage for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// To write, unless another does.
+    Write,
+    /// To write in the place of whoever does.
+    TakeOver,
+    /// To read beside the one who writes.
+    Read,
 }
 
 /// Every bucket of this host, by name. Cheap to clone.
@@ -123,7 +137,8 @@ impl Buckets {
     /// Opens every declared bucket and takes the writer's lock of each local one.
     ///
     /// # Errors
-    /// [`StorageError::Locked`] while another host, or another bucket of this one, holds a directory; [`StorageError::NoPrimary`],
+    /// [`StorageError::Locked`] while another host, or another bucket of this one, holds a directory that this one came to write to;
+    /// [`StorageError::NoPrimary`],
     /// [`StorageError::BucketClash`], [`StorageError::OpenBucket`] with the cause, or [`StorageError::OpenRemote`] with what is wrong,
     /// within seconds.
     pub async fn open(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Self> {
@@ -174,6 +189,11 @@ impl Buckets {
 
     pub fn iter(&self) -> impl Iterator<Item = &Bucket> {
         self.all.values()
+    }
+
+    /// Whether the lock that the writer of a local primary bucket holds is free: then there is none. Other kinds have no such lock.
+    pub fn is_lock_free(&self) -> bool {
+        self.primary.local_path().is_some_and(WriterLock::is_free)
     }
 
     /// Probes every bucket at once; answers within two seconds.
@@ -275,9 +295,15 @@ async fn open_all(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Buck
     #[cfg(feature = "test-util")]
     let faults = crate::fault::Faults::from_env();
     let mut all = BTreeMap::new();
+    let mut roots = BTreeSet::new();
     for spec in specs {
         let counters = Arc::new(Counters::default());
         let mut opened = open_one(&spec, &options, &counters).await?;
+        if let Some(root) = &opened.root
+            && !roots.insert(root.clone())
+        {
+            return Err(StorageError::Locked { path: root.clone() });
+        }
         #[cfg(feature = "test-util")]
         if let Some(faults) = &faults {
             opened.base = crate::fault::FaultStore::wrap(opened.base, faults);
@@ -285,6 +311,9 @@ async fn open_all(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Buck
         // Above the faults, so that they meet the sums, too. What a service keeps, it checks.
         if opened.root.is_some() {
             opened.base = Arc::new(ChecksumStore::new(opened.base));
+        }
+        if options.claim == Claim::Read && !matches!(spec.kind, BucketKind::Memory) {
+            opened.base = Arc::new(ReadOnlyStore(opened.base));
         }
         let bucket = Bucket::assemble(spec, opened, counters, &options.io);
         all.insert(bucket.name().clone(), bucket);
@@ -301,15 +330,15 @@ async fn open_one(spec: &BucketSpec, options: &BucketOptions, counters: &Arc<Cou
         BucketKind::Absent => Ok(Opened { base: Arc::new(AbsentStore), root: None, lock: None, retry: options.retry }),
         BucketKind::Memory => Ok(Opened { base: Arc::new(InMemory::new()), root: None, lock: None, retry: options.retry }),
         BucketKind::Local { path } => {
-            let (name, path, retry) = (spec.name.clone(), path.clone(), options.retry);
+            let (name, path, retry, claim) = (spec.name.clone(), path.clone(), options.retry, options.claim);
             let open = move || {
-                let (store, root, lock) = open_local(&name, &path)?;
-                Ok(Opened { base: Arc::new(store), root: Some(root), lock: Some(lock), retry })
+                let (store, root, lock) = open_local(&name, &path, claim)?;
+                Ok(Opened { base: Arc::new(store), root: Some(root), lock, retry })
             };
             options.io.spawn_blocking(open).await.map_err(|_| StorageError::TaskLost)?
         }
         BucketKind::S3(remote) => {
-            let base = s3::open(&spec.name, remote, options.remote_retry, counters).await?;
+            let base = s3::open(&spec.name, remote, options.remote_retry, counters, options.claim).await?;
             Ok(Opened { base, root: None, lock: None, retry: options.remote_retry })
         }
     }
@@ -337,11 +366,18 @@ fn sweep_in_background(bucket: &Bucket) {
     }
 }
 
-fn open_local(name: &BucketName, path: &Path) -> Result<(LocalFileSystem, PathBuf, WriterLock)> {
+fn open_local(name: &BucketName, path: &Path, claim: Claim) -> Result<(LocalFileSystem, PathBuf, Option<WriterLock>)> {
     let failed = |source: io::Error| StorageError::OpenBucket { name: name.clone(), path: path.to_owned(), source };
-    create_synced(path).map_err(failed)?;
+    if claim != Claim::Read {
+        create_synced(path).map_err(failed)?;
+    }
     let root = path.canonicalize().map_err(failed)?;
-    let lock = WriterLock::take(&root).map_err(|error| error.into_storage(name, &root))?;
+    let lock = match claim {
+        Claim::Write => Some(WriterLock::take(&root)),
+        Claim::TakeOver => Some(WriterLock::seize(&root)),
+        Claim::Read => None,
+    };
+    let lock = lock.transpose().map_err(|error| error.into_storage(name, &root))?;
     let store = LocalFileSystem::new_with_prefix(&root)
         .map_err(|error| failed(io::Error::other(error)))?
         .with_fsync(true)

@@ -8,6 +8,7 @@ use slatedb::config::{DurabilityLevel, ReadOptions, ScanOptions};
 
 use crate::{
     Meta, Record, Result, StorageError,
+    meta::Store,
     record::{decode, full_key},
 };
 
@@ -40,9 +41,13 @@ impl<T: Record> Collection<T> {
     /// When the store fails or the record cannot be read.
     pub async fn get(&self, key: &str) -> Result<Option<T>> {
         let options = ReadOptions::default().with_durability_filter(DurabilityLevel::Remote);
-        let store = self.meta.store();
-        let found = self.meta.on_io(store.db.get_with_options(full_key::<T>(key), &options)).await?;
-        found.map(|bytes| decode(&bytes)).transpose()
+        let mut store = self.meta.store();
+        let mut found = self.meta.on_io(store.get(full_key::<T>(key), &options)).await;
+        if found.is_err() && self.meta.has_moved(&store).await {
+            store = self.meta.store();
+            found = self.meta.on_io(store.get(full_key::<T>(key), &options)).await;
+        }
+        found?.map(|bytes| decode(&bytes)).transpose()
     }
 
     /// The first `limit` records whose keys begin with `prefix` and come after `after`, which is a full key.
@@ -61,21 +66,24 @@ impl<T: Record> Collection<T> {
             ..ScanOptions::default()
         };
         let name_bytes = T::COLLECTION.len() + 1;
-        let store = self.meta.store();
-        let rows = self
-            .meta
-            .on_io(async {
-                let mut rows = Vec::new();
-                let mut found = store.db.scan_with_options((from, until), &options).await?;
-                while rows.len() < limit
-                    && let Some(row) = found.next().await?
-                {
-                    rows.push((row.key.slice(name_bytes..), row.value));
-                }
-                Ok(rows)
-            })
-            .await?;
-        rows.into_iter()
+        let scan = async |store: &Store| {
+            let mut rows = Vec::new();
+            let mut found = store.scan((from.clone(), until.clone()), &options).await?;
+            while rows.len() < limit
+                && let Some(row) = found.next().await?
+            {
+                rows.push((row.key.slice(name_bytes..), row.value));
+            }
+            Ok(rows)
+        };
+        let mut store = self.meta.store();
+        let mut rows = self.meta.on_io(scan(&store)).await;
+        if rows.is_err() && self.meta.has_moved(&store).await {
+            store = self.meta.store();
+            rows = self.meta.on_io(scan(&store)).await;
+        }
+        rows?
+            .into_iter()
             .map(|(key, value)| {
                 let key = String::from_utf8(key.into()).map_err(|_| StorageError::Key { collection: T::COLLECTION })?;
                 Ok((key, decode(&value)?))

@@ -62,6 +62,15 @@ pub enum StorageError {
     RenewalLate,
     #[error("the metadata store was moved by another")]
     Superseded,
+    /// This one came to read.
+    #[error("this host only reads; another one writes to this storage")]
+    ReadOnly,
+    /// For whoever came to read.
+    #[error("there is nothing to read yet: no host has written to this storage")]
+    Empty,
+    /// By the signs of life in the metadata: told where no lock can be asked.
+    #[error("another host writes to this storage")]
+    Occupied,
     #[error("a storage task ended early")]
     TaskLost,
 }
@@ -80,6 +89,12 @@ impl StorageError {
     /// True when an object of that name was there already.
     pub fn is_already_there(&self) -> bool {
         matches!(self, Self::Store { source: object_store::Error::AlreadyExists { .. }, .. })
+    }
+
+    /// True when another host writes to the storage in this one's place.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Superseded | Self::ReadOnly | Self::Occupied | Self::Locked { .. })
+            || matches!(self, Self::Meta(error) if meta_code(error) == Code::ReadOnly)
     }
 
     pub(crate) fn decode(collection: &'static str, error: &serde_json::Error) -> Self {
@@ -114,8 +129,8 @@ impl Fault for StorageError {
             Self::Store { source, .. } if is_damage(source) => Code::Corrupt,
             Self::OpenBucket { .. } | Self::OpenRemote { .. } | Self::Store { .. } | Self::TaskLost => Code::StorageUnavailable,
             Self::RenewalLate => Code::Busy,
-            Self::Superseded => Code::ReadOnly,
-            Self::Locked { .. } => Code::ReadOnly,
+            Self::Superseded | Self::Locked { .. } | Self::ReadOnly | Self::Occupied => Code::ReadOnly,
+            Self::Empty => Code::StorageUnavailable,
             Self::Meta(error) => meta_code(error),
             Self::Encode { .. } => Code::Internal,
             Self::Decode { .. } | Self::Format { .. } | Self::Key { .. } => Code::Corrupt,
@@ -124,9 +139,14 @@ impl Fault for StorageError {
 
     fn public(&self) -> String {
         match self {
-            Self::UnknownBucket { .. } | Self::NoPrimary | Self::BucketClash { .. } | Self::RenewalLate | Self::Superseded => {
-                self.to_string()
-            }
+            Self::UnknownBucket { .. }
+            | Self::NoPrimary
+            | Self::BucketClash { .. }
+            | Self::RenewalLate
+            | Self::Superseded
+            | Self::ReadOnly
+            | Self::Empty
+            | Self::Occupied => self.to_string(),
             Self::Locked { .. } => "another host writes to this storage".to_owned(),
             Self::OpenBucket { name, .. } | Self::OpenRemote { name, .. } => format!("bucket `{name}` cannot be opened"),
             Self::Store { bucket, source } if is_damage(source) => format!("an object in bucket `{bucket}` is damaged"),

@@ -1,7 +1,8 @@
 //! Faults on purpose, so that tests can see what becomes of them.
 //!
 //! `LAKEHOUSE_FAULT=kill:before:N` or `kill:after:N` sends SIGKILL to this process before or after the Nth object write of any
-//! bucket (puts, completed uploads, copies, renames, deletes; the metadata store's included). `count:FILE` keeps the number of
+//! bucket (puts, completed uploads, copies, renames, deletes; the metadata store's included). `stop:before:N` sends SIGSTOP instead, for
+//! a host that wakes later. `count:FILE` keeps the number of
 //! writes so far in FILE. `random:SEED:N` has N of a thousand calls fail, reads too: some before they do anything, some after they
 //! did it, as an answer gets lost, and as many take their time. Which ones is decided by the seed, the call, its object and how often
 //! that was asked for, so that it does not hang on what runs beside it. The answer to a conditional write of the metadata store is not
@@ -44,6 +45,7 @@ const STALL: Duration = Duration::from_millis(150);
 enum Plan {
     KillBefore(u64),
     KillAfter(u64),
+    StopBefore(u64),
     Count(PathBuf),
     Random { seed: u64, per_mille: u64 },
     Full,
@@ -157,6 +159,10 @@ impl Faults {
         if self.plan == Plan::KillBefore(ordinal) {
             die().await;
         }
+        if self.plan == Plan::StopBefore(ordinal) {
+            let outcome = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+            tracing::warn!(?outcome, "woken");
+        }
         let outcome = write.await;
         if self.plan == Plan::KillAfter(ordinal) {
             die().await;
@@ -176,6 +182,7 @@ fn parse(text: &str) -> Option<Plan> {
     let mut parts = text.splitn(3, ':');
     match (parts.next()?, parts.next(), parts.next()) {
         ("kill", Some("before"), Some(ordinal)) => ordinal.parse().ok().map(Plan::KillBefore),
+        ("stop", Some("before"), Some(ordinal)) => ordinal.parse().ok().map(Plan::StopBefore),
         ("kill", Some("after"), Some(ordinal)) => ordinal.parse().ok().map(Plan::KillAfter),
         ("random", Some(seed), Some(share)) => {
             let (seed, per_mille) = (seed.parse().ok()?, share.parse().ok()?);
@@ -384,6 +391,7 @@ mod tests {
         assert_eq!(parse("kill:after:12"), Some(Plan::KillAfter(12)));
         assert_eq!(parse("count:/tmp/n"), Some(Plan::Count("/tmp/n".into())));
         assert_eq!(parse("random:7:100"), Some(Plan::Random { seed: 7, per_mille: 100 }));
+        assert_eq!(parse("stop:before:3"), Some(Plan::StopBefore(3)));
         assert_eq!(parse("full"), Some(Plan::Full));
         assert_eq!(parse("random:7:900"), None);
         assert_eq!(parse("kill:12"), None);

@@ -1,11 +1,13 @@
 //! One writer per local bucket, by an operating system lock.
 //!
-//! **Invariant**: the lock is held from before the first write until the process ends; the kernel releases it on any death,
-//! so a killed host never blocks its successor.
+//! **Invariant**: the lock is held from before the first write until the bucket is let go; the kernel releases it on any death, so a
+//! killed host never blocks its successor. Whoever takes the storage from a holder that lives puts another file in the lock's place:
+//! the holder is not told, and what it still tries is refused elsewhere.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -13,6 +15,8 @@ use std::{
 use crate::StorageError;
 
 const FILE: &str = "_lock";
+/// What will be in its place.
+const NEXT: &str = "_lock.next";
 const PAUSE: Duration = Duration::from_millis(25);
 /// A predecessor that was just killed needs a moment to be gone: half a second.
 const PAUSES: u32 = 20;
@@ -29,22 +33,61 @@ impl WriterLock {
     /// Takes the lock under `root`. Blocks for at most half a second.
     pub(crate) fn take(root: &Path) -> Result<Self, LockError> {
         let path = root.join(FILE);
-        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
         for pause in 0..=PAUSES {
+            let file = open(&path)?;
             match file.try_lock() {
-                Ok(()) => {
-                    let mut holder = &file;
-                    file.set_len(0)?;
-                    writeln!(holder, "{}", std::process::id())?;
-                    let since = file.metadata()?.modified()?;
-                    return Ok(Self { _file: file, since });
-                }
+                // Not one that was put aside meanwhile.
+                Ok(()) if !is_at(&file, &path)? => {}
+                Ok(()) => return Self::held(file),
                 Err(TryLockError::WouldBlock) if pause < PAUSES => std::thread::sleep(PAUSE),
                 Err(TryLockError::WouldBlock) => break,
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
         }
         Err(LockError::Held)
+    }
+
+    /// Takes the lock whoever holds it. One taker at a time: a second one is refused.
+    pub(crate) fn seize(root: &Path) -> Result<Self, LockError> {
+        let (path, next) = (root.join(FILE), root.join(NEXT));
+        let file = open(&next)?;
+        match file.try_lock() {
+            Ok(()) if is_at(&file, &next)? => {}
+            Ok(()) | Err(TryLockError::WouldBlock) => return Err(LockError::Held),
+            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+        }
+        fs::rename(&next, &path)?;
+        File::open(root)?.sync_all()?;
+        Self::held(file)
+    }
+
+    /// Whether nobody holds the lock at this moment.
+    pub(crate) fn is_free(root: &Path) -> bool {
+        let Ok(file) = OpenOptions::new().read(true).open(root.join(FILE)) else { return false };
+        // Let go at once: whoever takes it meanwhile tries again.
+        file.try_lock_shared().is_ok()
+    }
+
+    fn held(file: File) -> Result<Self, LockError> {
+        let mut holder = &file;
+        file.set_len(0)?;
+        writeln!(holder, "{}", std::process::id())?;
+        let since = file.metadata()?.modified()?;
+        Ok(Self { _file: file, since })
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)
+}
+
+/// Whether the path still leads to this very file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (held, found) = (file.metadata()?, fs::metadata(path));
+    match found {
+        Ok(found) => Ok((held.dev(), held.ino()) == (found.dev(), found.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -80,5 +123,25 @@ mod tests {
         assert!(matches!(WriterLock::take(root.path()), Err(LockError::Held)));
         drop(first);
         assert!(WriterLock::take(root.path()).is_ok());
+    }
+
+    #[test]
+    fn a_lock_that_was_taken_from_its_holder_is_worth_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let first = WriterLock::take(root.path()).unwrap();
+        assert!(!WriterLock::is_free(root.path()));
+        let second = WriterLock::seize(root.path()).unwrap();
+        assert!(matches!(WriterLock::take(root.path()), Err(LockError::Held)));
+        drop(first);
+        assert!(!WriterLock::is_free(root.path()), "the holder of before lets go of nothing");
+        assert!(matches!(WriterLock::take(root.path()), Err(LockError::Held)));
+        drop(second);
+        assert!(WriterLock::is_free(root.path()));
+        let third = WriterLock::take(root.path()).unwrap();
+        let fourth = WriterLock::seize(root.path()).unwrap();
+        let fifth = WriterLock::seize(root.path()).unwrap();
+        drop((third, fourth));
+        assert!(!WriterLock::is_free(root.path()));
+        drop(fifth);
     }
 }

@@ -1,7 +1,7 @@
 //! The metadata store: one SlateDB in the primary bucket, under `_meta/<generation>`.
 //!
 //! **Invariant**: a commit is reported when it is in the log on stable storage, and reads that answer a caller see only what is.
-//! A store that is renewed holds what is live and no byte of what is not.
+//! A store that is renewed holds what is live and no byte of what is not. One that follows another host's writes nothing.
 //! Its defaults are not ours; each setting here says why. Measured with fsync and a 2 ms flush: a durable commit takes
 //! 1.2 ms (p50), a read 29 µs.
 
@@ -16,17 +16,18 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
 use slatedb::{
-    CloseReason, Db, IsolationLevel, Settings,
+    ByteRangeBounds, CloseReason, Db, DbIterator, DbReader, DbStatus, IsolationLevel, Settings,
     config::{
         CompactionWorkerOptions, CompactorOptions, FlushOptions, FlushType, GarbageCollectorDirectoryOptions,
-        GarbageCollectorOptions,
+        GarbageCollectorOptions, ReadOptions, ScanOptions,
     },
 };
 use tokio::{runtime::Handle, sync::RwLock};
 
 use crate::{
-    Bucket, Collection, Record, Result, StorageError, Transaction,
+    Bucket, BucketKind, Claim, Collection, Record, Result, StorageError, Transaction,
     cache::BlockCache,
     io::OnIo,
     record::{decode, full_key},
@@ -36,6 +37,8 @@ use crate::{
 pub(crate) const FOLDER: &str = "_meta";
 /// Commits after which records leave the log for sorted files, so that a start replays few log files.
 const COMMITS_PER_SPILL: u64 = 512;
+/// How long it is tried to say that this host ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// The longest probe.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -49,11 +52,12 @@ pub(crate) fn holds(path: &object_store::path::Path) -> bool {
 pub struct MetaOptions {
     /// How long commits are gathered into one log write: 2 ms on a local disk, 50 ms on a remote store.
     pub flush: Duration,
+    pub claim: Claim,
 }
 
 impl Default for MetaOptions {
     fn default() -> Self {
-        Self { flush: Duration::from_millis(2) }
+        Self { flush: Duration::from_millis(2), claim: Claim::Write }
     }
 }
 
@@ -72,13 +76,22 @@ struct Shared {
     gate: Arc<RwLock<()>>,
     io: Handle,
     commits: AtomicU64,
+    /// Signs of life so far.
+    beats: AtomicU64,
+    /// Of a store that follows.
+    followed: Followed,
 }
 
 /// One generation.
 pub(crate) struct Store {
-    pub(crate) db: Db,
+    access: Access,
     pub(crate) generation: u64,
     epoch: u64,
+}
+
+enum Access {
+    Write(Db),
+    Read(Box<DbReader>),
 }
 
 impl fmt::Debug for Meta {
@@ -88,18 +101,46 @@ impl fmt::Debug for Meta {
 }
 
 impl Meta {
-    /// Opens the store in `bucket`, creates it at first start, and fences an earlier writer.
+    /// Opens the store in `bucket` to write, creates it at first start, and fences an earlier writer; or to read, see
+    /// [`Meta::follow`].
     ///
     /// # Errors
-    /// When the bucket fails, or holds a store that this release cannot read.
+    /// When the bucket fails, or holds a store that this release cannot read; [`StorageError::Occupied`] when another host may be
+    /// writing to a bucket of a service, which has no lock to ask for, and its place was not claimed.
     pub async fn open(bucket: &Bucket, options: MetaOptions) -> Result<Self> {
+        if options.claim == Claim::Read {
+            return Self::follow(bucket, options).await;
+        }
+        if options.claim == Claim::Write && matches!(bucket.kind(), BucketKind::S3(_)) {
+            refuse_if_occupied(bucket, &options).await?;
+        }
         let generation = generation::present(bucket).await?;
         let store = Store::open(bucket, &options, generation).await?;
-        // This host is the writer now: what an interrupted renewal left is nobody's.
-        generation::sweep(bucket, generation).await?;
-        let io = bucket.io().clone();
-        let (store, gate, bucket) = (ArcSwap::from_pointee(store), Arc::default(), ArcSwapOption::from_pointee(bucket.clone()));
-        Ok(Self { shared: Arc::new(Shared { bucket, options, store, gate, io, commits: AtomicU64::new(0) }) })
+        let litter = generation::others(bucket, generation).await?;
+        let meta = Self::over(store, bucket, options);
+        meta.beat().await?;
+        // This host is the writer now, and was when the folders were listed: what an interrupted renewal left is nobody's.
+        generation::sweep(bucket, &litter).await?;
+        Ok(meta)
+    }
+
+    fn over(store: Store, bucket: &Bucket, options: MetaOptions) -> Self {
+        let shared = Shared {
+            io: bucket.io().clone(),
+            bucket: ArcSwapOption::from_pointee(bucket.clone()),
+            options,
+            store: ArcSwap::from_pointee(store),
+            gate: Arc::default(),
+            commits: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
+            followed: Followed::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether it follows what another host writes.
+    pub fn is_reader(&self) -> bool {
+        matches!(self.store().access, Access::Read(_))
     }
 
     /// This writer's number: greater than that of every writer before it.
@@ -115,11 +156,11 @@ impl Meta {
     /// Begins a serializable transaction: it commits only if nothing that it read or writes has changed meanwhile.
     ///
     /// # Errors
-    /// When the store is closed.
+    /// When the store is closed, or only read.
     pub async fn begin(&self) -> Result<Transaction> {
         let open = Arc::clone(&self.shared.gate).read_owned().await;
         let store = self.store();
-        let transaction = store.db.begin(IsolationLevel::SerializableSnapshot)?;
+        let transaction = store.db()?.begin(IsolationLevel::SerializableSnapshot)?;
         Ok(Transaction::new(self.clone(), store, transaction, open))
     }
 
@@ -130,7 +171,7 @@ impl Meta {
     /// When the store fails or the record cannot be read.
     pub async fn latest<T: Record>(&self, key: &str) -> Result<Option<T>> {
         let store = self.store();
-        let found = self.on_io(store.db.get(full_key::<T>(key))).await?;
+        let found = self.on_io(store.get(full_key::<T>(key), &ReadOptions::default())).await?;
         found.map(|bytes| decode(&bytes)).transpose()
     }
 
@@ -139,9 +180,19 @@ impl Meta {
     /// # Errors
     /// When the last writes cannot be made durable.
     pub async fn close(&self) -> Result<()> {
-        let db = self.store().db.clone();
-        if db.status().close_reason != Some(CloseReason::Clean) {
-            self.shared.io.spawn(async move { db.close().await }).await.map_err(|_| StorageError::TaskLost)??;
+        let store = self.store();
+        if store.status().close_reason.is_none() && !self.is_reader() {
+            // Whoever waits for this host to end need not wait any more. If it cannot be told, they find out.
+            let _ = tokio::time::timeout(FAREWELL, self.say(true)).await;
+        }
+        self.stop().await
+    }
+
+    /// The same without a word to others.
+    async fn stop(&self) -> Result<()> {
+        let store = self.store();
+        if store.status().close_reason != Some(CloseReason::Clean) {
+            self.shared.io.spawn(async move { store.close().await }).await.map_err(|_| StorageError::TaskLost)??;
         }
         self.shared.bucket.store(None);
         Ok(())
@@ -153,10 +204,11 @@ impl Meta {
     /// When the store is closed, fenced, or does not answer within two seconds.
     pub async fn health(&self) -> Result<()> {
         let store = self.store();
-        if let Some(reason) = store.db.status().close_reason {
+        if let Some(reason) = store.status().close_reason {
             return Err(slatedb::Error::closed("the metadata store is closed".to_owned(), reason).into());
         }
-        let probe = self.on_io(store.db.get("_health"));
+        let options = ReadOptions::default();
+        let probe = self.on_io(store.get("_health".to_owned(), &options));
         match tokio::time::timeout(HEALTH_DEADLINE, probe).await {
             Ok(answer) => answer.map(|_| ()),
             Err(_) => Err(slatedb::Error::unavailable("no answer in time".to_owned()).into()),
@@ -186,7 +238,8 @@ impl Meta {
     pub(crate) fn committed(&self) {
         let commits = self.shared.commits.fetch_add(1, Relaxed) + 1;
         if commits.is_multiple_of(COMMITS_PER_SPILL) {
-            let db = self.store().db.clone();
+            let Access::Write(db) = &self.store().access else { return };
+            let db = db.clone();
             self.shared.io.spawn(async move {
                 if let Err(error) = db.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "metadata stays in the log for now");
@@ -206,8 +259,59 @@ impl Store {
         let db = bucket.io().spawn(build).await.map_err(|_| StorageError::TaskLost)??;
         // Now: what a later look finds may be that of a successor.
         let epoch = generation::epoch(generation, db.manifest().writer_epoch());
-        Ok(Self { db, generation, epoch })
+        Ok(Self { access: Access::Write(db), generation, epoch })
     }
+
+    /// The database, for whoever writes.
+    pub(crate) fn db(&self) -> Result<&Db> {
+        match &self.access {
+            Access::Write(db) => Ok(db),
+            Access::Read(_) => Err(StorageError::ReadOnly),
+        }
+    }
+
+    pub(crate) async fn get(&self, key: String, options: &ReadOptions) -> Result<Option<Bytes>, slatedb::Error> {
+        match &self.access {
+            Access::Write(db) => db.get_with_options(key, options).await,
+            Access::Read(reader) => reader.get_with_options(key, options).await,
+        }
+    }
+
+    pub(crate) async fn scan(
+        &self,
+        range: impl ByteRangeBounds + Send,
+        options: &ScanOptions,
+    ) -> Result<DbIterator, slatedb::Error> {
+        match &self.access {
+            Access::Write(db) => db.scan_with_options(range, options).await,
+            Access::Read(reader) => reader.scan_with_options(range, options).await,
+        }
+    }
+
+    fn status(&self) -> DbStatus {
+        match &self.access {
+            Access::Write(db) => db.status(),
+            Access::Read(reader) => reader.status(),
+        }
+    }
+
+    async fn close(&self) -> Result<(), slatedb::Error> {
+        match &self.access {
+            Access::Write(db) => db.close().await,
+            Access::Read(reader) => reader.close().await,
+        }
+    }
+}
+
+async fn refuse_if_occupied(bucket: &Bucket, options: &MetaOptions) -> Result<()> {
+    let reader = match Meta::follow(bucket, options.clone()).await {
+        Ok(reader) => reader,
+        Err(StorageError::Empty) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let beat = reader.last_beat().await?;
+    reader.close().await?;
+    if beat.is_some_and(|beat| !beat.has_ended) { Err(StorageError::Occupied) } else { Ok(()) }
 }
 
 fn settings(options: &MetaOptions, local: bool) -> Settings {
@@ -260,9 +364,13 @@ fn settings(options: &MetaOptions, local: bool) -> Settings {
     }
 }
 
+mod beat; // signs of life
+mod follow; // what another host writes
 mod generation; // which folder holds
 mod renewal; // from one to the next
 
+pub use beat::Beat;
+use follow::Followed;
 pub use renewal::Renewal;
 
 #[cfg(test)]

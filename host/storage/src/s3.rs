@@ -29,7 +29,7 @@ pub(crate) use answer::Refusal;
 use answer::{Answers, Connector};
 use store::S3Store;
 
-use crate::{Result, RetryPolicy, StorageError, metrics::Counters};
+use crate::{Claim, Result, RetryPolicy, StorageError, metrics::Counters};
 
 /// A server that does not even accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -200,6 +200,7 @@ pub(crate) async fn open(
     spec: &S3Spec,
     policy: RetryPolicy,
     counters: &Arc<Counters>,
+    claim: Claim,
 ) -> Result<Arc<dyn ObjectStore>> {
     let failed = |why, source: Option<object_store::Error>| StorageError::OpenRemote {
         name: name.clone(),
@@ -223,7 +224,9 @@ pub(crate) async fn open(
         let one = PaginatedListOptions { max_keys: Some(1), ..PaginatedListOptions::default() };
         let listed = policy.run(counters, || asking.list_paginated(spec.prefix.as_deref(), one.clone())).await;
         listed.map_err(|error| failed(why(&error), Some(error)))?;
-        match creates_once(&*store).await {
+        // Whoever comes to read tries out no write.
+        let created_once = if claim == Claim::Read { Ok(true) } else { creates_once(&*store).await };
+        match created_once {
             Ok(true) => Ok(store),
             Ok(false) => Err(failed(Unusable::NotConditional, None)),
             Err(error) => Err(failed(why(&error), Some(error))),

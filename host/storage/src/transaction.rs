@@ -119,7 +119,7 @@ impl Submitted {
         match &self.handle {
             Some(handle) => self.meta.on_io(handle.await_durable()).await,
             // It changed nothing, but what it read may still be on its way.
-            None => self.meta.on_io(self.store.db.flush()).await,
+            None => self.meta.on_io(self.store.db()?.flush()).await,
         }
     }
 }

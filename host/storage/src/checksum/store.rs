@@ -44,6 +44,9 @@ struct Known {
 
 impl Known {
     fn put(&mut self, object: &Path, contents: Option<Arc<Contents>>) {
+        if may_change(object) {
+            return;
+        }
         if self.blocks > MAX_BLOCKS {
             *self = Self::default();
         }
@@ -108,6 +111,38 @@ impl ChecksumStore {
         self.inner.put(&beside(object), bytes.into()).await.map(|_| ())
     }
 
+    /// Creates an object that another host may be creating, too: whoever does says what it is.
+    async fn create(&self, object: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        let beside = beside(object);
+        // Of one that is gone, or never came to be.
+        if self.exists(&beside).await? {
+            self.forget(object).await?;
+        }
+        let contents = Contents::default().with(Sums::of(payload.iter()));
+        let bytes: PutPayload = contents.encode().into();
+        let claim = self.inner.put_opts(&beside, bytes.clone(), PutOptions::from(PutMode::Create));
+        let (claimed, put) = futures::join!(claim, self.inner.put_opts(object, payload, opts));
+        match (claimed, put) {
+            (Ok(_), Ok(put)) => {
+                self.known.lock().put(object, Some(Arc::new(contents)));
+                Ok(put)
+            }
+            // Sums of one that came too late.
+            (Err(Error::AlreadyExists { .. }), Ok(put)) => {
+                self.forget(object).await?;
+                self.inner.put(&beside, bytes).await?;
+                self.known.lock().put(object, Some(Arc::new(contents)));
+                Ok(put)
+            }
+            (Ok(_), Err(error @ Error::AlreadyExists { .. })) => {
+                // Without sums rather than with those of another content.
+                self.forget(object).await?;
+                Err(error)
+            }
+            (Err(error), Ok(_)) | (_, Err(error)) => Err(error),
+        }
+    }
+
     /// Of what an object may be, what it is.
     async fn present(&self, object: &Path, contents: &Contents) -> Result<Contents> {
         if contents.0.len() < 2 {
@@ -170,6 +205,11 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
         }
     }
     merged
+}
+
+/// Whether another host may write it anew: what tells where the newest checkpoint of a Delta log is.
+fn may_change(object: &Path) -> bool {
+    object.filename() == Some("_last_checkpoint")
 }
 
 /// The bytes of `range` among those of the covers.
@@ -251,8 +291,12 @@ impl ObjectStore for ChecksumStore {
         }
         let _turn = self.turn(location).await;
         let exists = self.exists(location).await?;
-        if exists && matches!(opts.mode, PutMode::Create) {
-            return self.inner.put_opts(location, payload, opts).await;
+        if matches!(opts.mode, PutMode::Create) {
+            return if exists {
+                self.inner.put_opts(location, payload, opts).await
+            } else {
+                self.create(location, payload, opts).await
+            };
         }
         let sums = Sums::of(payload.iter());
         // Also what is not there may have sums: of a write that failed, or whose object is gone. They must not meet another content.

@@ -30,6 +30,12 @@ pub(super) async fn present(bucket: &Bucket) -> Result<u64> {
     Ok(markers(bucket).await?.into_iter().max().unwrap_or(1))
 }
 
+/// Whether nothing is in its folder.
+pub(super) async fn is_missing(bucket: &Bucket, generation: u64) -> Result<bool> {
+    let found = bucket.store().list_with_delimiter(Some(&folder(generation))).await.map_err(|error| bucket.error(error))?;
+    Ok(found.objects.is_empty() && found.common_prefixes.is_empty())
+}
+
 async fn markers(bucket: &Bucket) -> Result<Vec<u64>> {
     let listed = bucket.store().list_with_delimiter(Some(&Path::from(FOLDER))).await.map_err(|error| bucket.error(error))?;
     let numbers = listed.objects.iter().filter_map(|object| object.location.filename()?.strip_prefix(MARKER)?.parse().ok());
@@ -48,16 +54,31 @@ pub(super) async fn switch(bucket: &Bucket, generation: u64) -> Result<()> {
     }
 }
 
-/// Deletes all but one, directories and entries synced, markers last.
-pub(super) async fn sweep(bucket: &Bucket, but: u64) -> Result<()> {
-    let store = bucket.store();
-    let listed = store.list_with_delimiter(Some(&Path::from(FOLDER))).await.map_err(|error| bucket.error(error))?;
+/// Folders and markers of other generations than the one that holds.
+#[derive(Debug)]
+pub(super) struct Others {
+    folders: Vec<u64>,
+    markers: Vec<u64>,
+}
+
+/// What is there besides one. Whoever is to delete it makes sure afterwards that it still is the writer: another one may have begun a
+/// generation since.
+pub(super) async fn others(bucket: &Bucket, but: u64) -> Result<Others> {
+    let listed = bucket.store().list_with_delimiter(Some(&Path::from(FOLDER))).await.map_err(|error| bucket.error(error))?;
     let number = |path: &Path| path.filename().and_then(|name| name.parse::<u64>().ok());
-    for other in listed.common_prefixes.iter().filter_map(number).filter(|number| *number != but) {
-        clear(bucket, other).await?;
+    let folders = listed.common_prefixes.iter().filter_map(number).filter(|number| *number != but).collect();
+    let markers = markers(bucket).await?.into_iter().filter(|number| *number < but).collect();
+    Ok(Others { folders, markers })
+}
+
+/// Deletes them, directories and entries synced, markers last.
+pub(super) async fn sweep(bucket: &Bucket, others: &Others) -> Result<()> {
+    let store = bucket.store();
+    for other in &others.folders {
+        clear(bucket, *other).await?;
     }
-    for other in markers(bucket).await?.into_iter().filter(|number| *number < but) {
-        match store.delete(&marker(other)).await {
+    for other in &others.markers {
+        match store.delete(&marker(*other)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(bucket.error(error)),
         }

@@ -50,7 +50,7 @@ impl Meta {
         let _alone = alone.map_err(|_| StorageError::RenewalLate)?;
         let bucket = self.bucket()?;
         let old = self.store();
-        old.db.flush().await?;
+        old.db()?.flush().await?;
         let next = old.generation + 1;
         // One that holds already would be emptied by what follows.
         if generation::present(&bucket).await? != old.generation {
@@ -60,7 +60,7 @@ impl Meta {
         generation::clear(&bucket, next).await?;
         let new = Store::open(&bucket, &shared.options, next).await?;
         let (records, bytes) = copy(&old, &new).await?;
-        new.db.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await?;
+        new.db()?.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await?;
         if let Err(error) = generation::switch(&bucket, next).await {
             // The marker may be there all the same, or come to be: both generations are whole and equal, and stay so, since nobody
             // writes to either before the next start has looked.
@@ -68,8 +68,8 @@ impl Meta {
                 error = &error as &dyn std::error::Error,
                 "the metadata store stops: it is not known which generation holds"
             );
-            let _ = new.db.close().await;
-            self.close().await?;
+            let _ = new.close().await;
+            self.stop().await?;
             return Err(error);
         }
         shared.store.store(Arc::new(new));
@@ -90,20 +90,23 @@ impl Meta {
             tokio::time::sleep(STEP).await;
         }
         // It is durable elsewhere: what closing cannot write is not missed.
-        if let Err(error) = old.db.close().await {
+        if let Err(error) = old.close().await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "an old generation of the metadata did not close as it should"
             );
         }
         drop(old);
-        generation::sweep(bucket, self.store().generation).await
+        let litter = generation::others(bucket, self.store().generation).await?;
+        self.beat_alone().await?;
+        generation::sweep(bucket, &litter).await
     }
 }
 
 async fn copy(old: &Store, new: &Store) -> Result<(u64, u64)> {
     let options = ScanOptions { durability_filter: DurabilityLevel::Remote, read_ahead_bytes: 1 << 20, ..ScanOptions::default() };
-    let mut found = old.db.scan_with_options(.., &options).await?;
+    let db = new.db()?;
+    let mut found = old.scan(.., &options).await?;
     let (mut batch, mut size) = (WriteBatch::new(), 0);
     let (mut records, mut bytes) = (0, 0);
     while let Some(row) = found.next().await? {
@@ -111,13 +114,13 @@ async fn copy(old: &Store, new: &Store) -> Result<(u64, u64)> {
         records += 1;
         batch.put(&row.key, &row.value);
         if size >= BATCH_BYTES {
-            new.db.write(std::mem::take(&mut batch)).await?;
+            db.write(std::mem::take(&mut batch)).await?;
             bytes += size as u64;
             size = 0;
         }
     }
     if size > 0 {
-        new.db.write(batch).await?;
+        db.write(batch).await?;
         bytes += size as u64;
     }
     Ok((records, bytes))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::{COMMITS_PER_SPILL, Meta, MetaOptions};
-use crate::{BucketKind, BucketOptions, BucketSpec, Buckets, Record, StorageError, s3::tests::s3_spec};
+use crate::{BucketKind, BucketOptions, BucketSpec, Buckets, Claim, Record, StorageError, s3::tests::s3_spec};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Number(u64);
@@ -155,7 +155,7 @@ async fn what_was_committed_is_there_after_a_crash_and_a_start_reads_little() {
         put(&meta, &format!("{n:04}"), n).await;
     }
     // The files do not change under the copy: what the spill writes is written.
-    let spilled = || !meta.store().db.manifest().l0().is_empty();
+    let spilled = || !meta.store().db().unwrap().manifest().l0().is_empty();
     for _ in 0..2000 {
         if spilled() {
             break;
@@ -189,6 +189,62 @@ async fn closing_writes_everything_and_ends_service() {
     drop((meta, first));
     let meta = Meta::open(&buckets(kind).await.primary(), MetaOptions::default()).await.unwrap();
     assert_eq!(meta.collection::<Number>().get("a").await.unwrap(), Some(Number(1)));
+}
+
+async fn seen(reader: &Meta, count: usize) {
+    for _ in 0..400 {
+        reader.refresh().await.unwrap();
+        if reader.collection::<Number>().all().await.unwrap().len() == count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} of {count} seen", reader.collection::<Number>().all().await.unwrap().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_sees_what_the_writer_wrote_through_a_renewal_and_writes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let kind = BucketKind::Local { path: root.path().into() };
+    let to_read = || BucketOptions { claim: Claim::Read, ..BucketOptions::new(Handle::current()) };
+    let specs = || vec![BucketSpec { name: BucketName::primary(), kind: kind.clone() }];
+    let empty = Buckets::open(specs(), to_read()).await.unwrap();
+    assert!(matches!(Meta::follow(&empty.primary(), MetaOptions::default()).await, Err(StorageError::Empty)));
+
+    let writer = buckets(kind.clone()).await;
+    let meta = Meta::open(&writer.primary(), MetaOptions::default()).await.unwrap();
+    put(&meta, "a", 1).await;
+    let bucket = Buckets::open(specs(), to_read()).await.unwrap().primary();
+    let reader = Meta::follow(&bucket, MetaOptions::default()).await.unwrap();
+    assert!(reader.is_reader() && !meta.is_reader());
+    seen(&reader, 1).await;
+    put(&meta, "b", 2).await;
+    seen(&reader, 2).await;
+    assert!(!reader.refresh().await.unwrap(), "there is nothing new");
+    for n in 0..COMMITS_PER_SPILL {
+        put(&meta, &format!("n{n:04}"), n).await;
+    }
+    let all = 2 + usize::try_from(COMMITS_PER_SPILL).unwrap();
+    seen(&reader, all).await;
+    meta.renew().await.unwrap();
+    put(&meta, "c", 3).await;
+    seen(&reader, all + 1).await;
+    assert_eq!(reader.last_beat().await.unwrap().map(|beat| beat.has_ended), Some(false));
+
+    assert_eq!(reader.begin().await.unwrap_err().code(), Code::ReadOnly);
+    assert_eq!((bucket.counts().writes, bucket.counts().deletes), (0, 0));
+    let object = object_store::path::Path::from("x");
+    assert!(object_store::ObjectStoreExt::put(&*bucket.store(), &object, "x".into()).await.is_err());
+    assert!(object_store::ObjectStoreExt::delete(&*bucket.store(), &object).await.is_err());
+    meta.close().await.unwrap();
+    for _ in 0..400 {
+        reader.refresh().await.unwrap();
+        if reader.last_beat().await.unwrap().is_some_and(|beat| beat.has_ended) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the writer said farewell");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,7 +359,8 @@ async fn a_renewed_store_has_what_lives_and_no_byte_of_what_does_not() {
     assert!(holds(root.path(), "goes-away-0815") && holds(root.path(), "changes-from-4711"));
     let before = meta.epoch();
     let renewal = meta.renew().await.unwrap();
-    assert_eq!((renewal.generation, renewal.records), (2, 2));
+    // The two, and the sign of life.
+    assert_eq!((renewal.generation, renewal.records), (2, 3));
     assert!(!holds(root.path(), "goes-away-0815") && !holds(root.path(), "changes-from-4711"));
     assert!(meta.epoch() > before);
     put(&meta, "later", 1).await;
@@ -421,14 +478,18 @@ fn remote(server: &S3Server) -> BucketKind {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_remote_store_keeps_what_it_acknowledged_and_fences() {
     let server = S3Server::start();
-    let options = MetaOptions { flush: Duration::from_millis(50) };
+    let options = MetaOptions { flush: Duration::from_millis(50), ..MetaOptions::default() };
     let first = Meta::open(&buckets(remote(&server)).await.primary(), options.clone()).await.unwrap();
     for n in 0..20 {
         put(&first, &format!("{n:02}"), n).await;
     }
-    // No farewell: what a killed host leaves.
-    let second = Meta::open(&buckets(remote(&server)).await.primary(), options.clone()).await.unwrap();
-    assert_eq!(second.collection::<Number>().all().await.unwrap().len(), 20);
+    // No farewell: what a killed host leaves, and one that lives looks the same.
+    let held = Meta::open(&buckets(remote(&server)).await.primary(), options.clone()).await.unwrap_err();
+    assert!(held.is_fenced(), "{held:?}");
+    put(&first, "21", 21).await;
+    let in_its_place = MetaOptions { claim: Claim::TakeOver, ..options.clone() };
+    let second = Meta::open(&buckets(remote(&server)).await.primary(), in_its_place).await.unwrap();
+    assert_eq!(second.collection::<Number>().all().await.unwrap().len(), 21);
     let late = async {
         let mut late = first.begin().await?;
         late.put("late", &Number(1))?;
@@ -438,7 +499,7 @@ async fn a_remote_store_keeps_what_it_acknowledged_and_fences() {
     put(&second, "20", 20).await;
     second.close().await.unwrap();
     let third = Meta::open(&buckets(remote(&server)).await.primary(), options).await.unwrap();
-    assert_eq!(third.collection::<Number>().all().await.unwrap().len(), 21);
+    assert_eq!(third.collection::<Number>().all().await.unwrap().len(), 22);
 }
 
 #[tokio::test(flavor = "multi_thread")]
