@@ -118,6 +118,14 @@ impl Keys {
         Ok(Some(NewKey { id, key: text, record: info }))
     }
 
+    /// Reads the keys anew, where another host makes and revokes them.
+    ///
+    /// # Errors
+    /// When the metadata store fails.
+    pub async fn reload(&self) -> Result<(), AccessError> {
+        self.shared.reload().await
+    }
+
     /// The principal of a key text. Unknown ids and wrong secrets cost the same work and get the same answer.
     ///
     /// # Errors

@@ -39,9 +39,11 @@ impl Catalog {
         if !snapshot.profiles.contains_key(&ProfileId::default_profile()) {
             let host = Actor::new("lakehouse").expect("a short plain text is an actor");
             let profile = Profile::implicit_default(host, clock.now());
-            let mut txn = meta.begin().await?;
-            txn.put(profile.id.as_str(), &profile)?;
-            txn.commit().await?;
+            if !meta.is_reader() {
+                let mut txn = meta.begin().await?;
+                txn.put(profile.id.as_str(), &profile)?;
+                txn.commit().await?;
+            }
             snapshot.profiles.insert(profile.id.clone(), Arc::new(profile));
         }
         let shared = Shared {
@@ -52,6 +54,14 @@ impl Catalog {
             is_doubtful: AtomicBool::new(false),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Reads the definitions anew, where another host makes them.
+    ///
+    /// # Errors
+    /// When the metadata store fails.
+    pub async fn reload(&self) -> Result<(), CatalogError> {
+        self.shared.reload().await
     }
 
     pub(crate) fn meta(&self) -> &Meta {

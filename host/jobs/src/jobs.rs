@@ -63,14 +63,15 @@ pub struct StartJob {
 }
 
 impl Jobs {
-    /// Reads what is kept. Jobs that ran when the server stopped have failed.
+    /// Reads what is kept. Jobs that ran when the server stopped have failed; over metadata that another host writes they are that
+    /// host's, see [`Jobs::reload`].
     ///
     /// # Errors
     /// When the metadata store fails.
     pub async fn open(meta: Meta, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut jobs = HashMap::new();
         for (_, mut job) in meta.collection::<Job>().all().await? {
-            if job.state == JobState::Running {
+            if job.state == JobState::Running && !meta.is_reader() {
                 let why = "the server stopped while the job ran; what it had committed stands, the rest was undone";
                 job.state = JobState::Failed;
                 job.ended_at = Some(clock.now());
@@ -80,9 +81,22 @@ impl Jobs {
             jobs.insert(job.id.clone(), Entry { job, watch: None });
         }
         let shared = Arc::new(Shared { meta: meta.clone(), clock, jobs: Mutex::new(jobs) });
-        shared.forget_old().await?;
-        meta.runtime().spawn(forget_every(FORGET_EVERY, Arc::downgrade(&shared)));
+        if !meta.is_reader() {
+            shared.forget_old().await?;
+            meta.runtime().spawn(forget_every(FORGET_EVERY, Arc::downgrade(&shared)));
+        }
         Ok(Self { shared })
+    }
+
+    /// Reads the jobs of another host anew.
+    ///
+    /// # Errors
+    /// When the metadata store fails.
+    pub async fn reload(&self) -> Result<()> {
+        let jobs = self.shared.meta.collection::<Job>().all().await?;
+        let entries = jobs.into_iter().map(|(_, job)| (job.id.clone(), Entry { job, watch: None }));
+        *self.shared.jobs.lock() = entries.collect();
+        Ok(())
     }
 
     /// Starts work, and answers as soon as it is written down that it runs. The work reports what it tells its [`Watch`]; its

@@ -83,7 +83,8 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// Opens the journal; at first start it makes the key of the pseudonyms. Reads two records, however long the log is.
+    /// Opens the journal; at first start it makes the key of the pseudonyms. Reads two records, however long the log is. Over metadata
+    /// that another host writes nothing is appended, see [`Journal::reload`].
     ///
     /// # Errors
     /// When the metadata store fails.
@@ -97,8 +98,20 @@ impl Journal {
             denials: Mutex::new(Denials::default()),
             pseudonyms,
         });
-        shared.meta.runtime().spawn(watch_denials(Arc::downgrade(&shared), clock));
+        if !shared.meta.is_reader() {
+            shared.meta.runtime().spawn(watch_denials(Arc::downgrade(&shared), clock));
+        }
         Ok(Self { shared })
+    }
+
+    /// Reads how far another host has come.
+    ///
+    /// # Errors
+    /// When the metadata store fails.
+    pub async fn reload(&self) -> Result<()> {
+        let head = self.shared.meta.collection::<Head>().get(Head::KEY).await?.unwrap_or_else(Head::empty);
+        self.shared.publish(head);
+        Ok(())
     }
 
     /// Commits `transaction` together with its events; durable when it returns. Answers the number of the last event. Once
@@ -126,6 +139,11 @@ impl Journal {
     /// # Errors
     /// When the metadata store fails.
     pub async fn deny(&self, by: &Stamp, what: &str, code: Code) -> Result<()> {
+        if self.shared.meta.is_reader() {
+            // Whoever only reads has its own log.
+            tracing::warn!(actor = %by.actor, request_id = %by.request_id, code = code.as_str(), what, "denied");
+            return Ok(());
+        }
         let due = self.shared.lock_denials().note(by, what, code);
         self.append_due(due).await
     }
@@ -137,6 +155,9 @@ impl Journal {
     /// # Errors
     /// When the metadata store fails.
     pub async fn refuse(&self, by: &Stamp, draft: Draft) -> Result<()> {
+        if self.shared.meta.is_reader() {
+            return Ok(());
+        }
         let due = self.shared.lock_denials().note_refused(by, draft);
         self.append_due(due).await
     }

@@ -172,6 +172,31 @@ impl Registry {
         self.snapshot.load_full()
     }
 
+    /// Reads the plugins anew, where another host installs them. Versions that are known stay loaded.
+    ///
+    /// # Errors
+    /// When metadata cannot be read.
+    pub async fn reload(&self) -> Result<(), PluginError> {
+        let records = self.meta.collection::<PluginRecord>().all().await?;
+        let present = self.snapshot();
+        let is_same = |(_, record): &(String, PluginRecord)| {
+            present.plugins.get(&record.name).is_some_and(|plugin| *plugin.record == *record)
+        };
+        if records.len() == present.plugins.len() && records.iter().all(is_same) {
+            return Ok(());
+        }
+        let _turn = self.edits.lock().await;
+        self.publish(|plugins| {
+            let known = std::mem::take(plugins);
+            for (_, record) in records {
+                let versions = known.get(&record.name).map(|plugin| plugin.versions.clone()).unwrap_or_default();
+                plugins.insert(record.name.clone(), plugin_of(record, None, versions, &self.store));
+            }
+        });
+        self.warm();
+        Ok(())
+    }
+
     /// Loads the active versions in the background, so that first calls find their code.
     fn warm(&self) {
         let snapshot = self.snapshot();

@@ -146,7 +146,7 @@ impl Tables {
                     for record in &records {
                         transaction.put(&record_key(&table, &record.row_key_value), record).map_err(CatalogError::from)?;
                     }
-                    transaction.put(table.folder.id(), &Counters { hidden }).map_err(CatalogError::from)?;
+                    transaction.put(table.folder.id(), &Counters::new(hidden)).map_err(CatalogError::from)?;
                     Ok::<_, TableError>(())
                 })
                 .await?;
@@ -192,7 +192,7 @@ impl Tables {
                     edit.event(Draft::new(EventKind::TombstoneUndo, name.as_str()).dataset(name.clone()).details(details));
                     let transaction = edit.txn();
                     keys.iter().for_each(|key| transaction.delete::<TombstoneRecord>(&record_key(&table, key)));
-                    transaction.put(table.folder.id(), &Counters { hidden }).map_err(CatalogError::from)?;
+                    transaction.put(table.folder.id(), &Counters::new(hidden)).map_err(CatalogError::from)?;
                     Ok::<_, TableError>(())
                 })
                 .await?;

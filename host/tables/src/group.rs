@@ -247,7 +247,7 @@ impl Tables {
                     }
                     edit.txn().delete::<Intent>(&ready.work.id);
                 }
-                edit.txn().put(table.folder.id(), &Counters { hidden }).map_err(CatalogError::from)?;
+                edit.txn().put(table.folder.id(), &Counters::new(hidden)).map_err(CatalogError::from)?;
                 Ok::<_, TableError>(())
             })
             .await?;

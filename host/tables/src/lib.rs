@@ -11,7 +11,9 @@ mod drop; // deleting a dataset
 mod encode; // batches → Parquet files in the bucket
 mod erase; // whose rows, and what they say
 mod error;
+mod fence; // no host of before ends what it began
 mod folder; // where a dataset's files are, and when they go
+mod follow; // what another host does, seen by one that reads
 mod group; // appends that share a commit
 mod log; // the Delta log
 mod mark; // texts as small numbers

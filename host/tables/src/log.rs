@@ -33,7 +33,7 @@ const ERASURES: &str = "lakehouse-erasures";
 /// The member of `commitInfo` that holds the write id.
 const WRITE_ID: &str = "lakehouseWrite";
 /// The member of `commitInfo` that holds the writer's epoch: that of the metadata store.
-const EPOCH: &str = "lakehouseEpoch";
+pub(crate) const EPOCH: &str = "lakehouseEpoch";
 /// What compacted files grow to.
 const TARGET_BYTES: i64 = 256 << 20;
 /// How often a commit is tried again when a foreign writer took the version.

@@ -182,7 +182,7 @@ impl Tables {
                 edit.put_dataset(record)?;
                 edit.event(pending.event(&table.name));
                 let transaction = edit.txn();
-                transaction.put(table.folder.id(), &Counters { hidden }).map_err(CatalogError::from)?;
+                transaction.put(table.folder.id(), &Counters::new(hidden)).map_err(CatalogError::from)?;
                 if let Some(idempotency) = &pending.idempotency {
                     let (fingerprint, dataset_id) = (idempotency.fingerprint.clone(), DatasetId::new(table.folder.id()).ok());
                     let outcome = Outcome { fingerprint, report: report.clone(), at: by.at, dataset_id };

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::CommitReport;
 use crate::table::Table;
+use crate::tables::fresh_id;
 
 /// Makes a repeated request answer what the first one answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +95,13 @@ pub(crate) enum Stage {
     Dropping,
 }
 
+impl Stage {
+    /// Whether the one who left it may have had a commit on its way.
+    pub(crate) fn may_commit(&self) -> bool {
+        matches!(self, Self::Committing(_) | Self::Compacting(_))
+    }
+}
+
 /// What is published once the Delta commit exists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Pending {
@@ -136,11 +144,21 @@ impl Record for Outcome {
     const FORMAT: u32 = 1;
 }
 
-/// What a table counts beside its log.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+/// What a table counts beside its log. Written with every change of the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counters {
     /// Rows that tombstones hide.
     pub(crate) hidden: u64,
+    /// Another one with every change, so that who reads beside the writer sees which tables to look at. Empty in records of the first
+    /// releases.
+    #[serde(default)]
+    pub(crate) revision: String,
+}
+
+impl Counters {
+    pub(crate) fn new(hidden: u64) -> Self {
+        Self { hidden, revision: fresh_id() }
+    }
 }
 
 impl Record for Counters {

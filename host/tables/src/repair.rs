@@ -1,6 +1,7 @@
 //! What a start does before it serves: load, finish or undo, sweep.
 //!
-//! **Invariant**: each step may be interrupted and repeated. What has a Delta log is deleted only if an intent says so.
+//! **Invariant**: each step may be interrupted and repeated. What has a Delta log is deleted only if an intent says so. A write that
+//! an earlier host began is undone only once that host, should it still live, can no longer put its commit into the log.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use lakehouse_storage::Bucket;
 use lakehouse_types::ColumnName;
 use object_store_13::{ObjectStore, path::Path};
 
+use crate::fence::{Standing, standing};
 use crate::folder::{DATASETS, Folder, LOG, delete_all, sweep_dropped};
 use crate::records::{Counters, Intent, Stage};
 use crate::table::{Absence, Table};
@@ -75,6 +77,9 @@ impl Tables {
         };
         let is_readable = !matches!(table.absence(), Some(Absence::Unreadable(_)));
         let mut queue = table.queue().await?;
+        if self.options.fences && is_readable && intent.stage.may_commit() {
+            self.fence(&table).await?;
+        }
         let resumed = match is_readable {
             true => self.resume(&table, &mut queue, write, intent).await,
             false => Err(table.refusal()),
@@ -99,18 +104,18 @@ impl Tables {
         Ok(Arc::new(Tombstones::new(column, kept.into_iter().map(|(_, record)| record.row_key_value))))
     }
 
-    async fn load_all(&self) -> Result<(), TableError> {
+    pub(crate) async fn load_all(&self) -> Result<(), TableError> {
         let catalog = self.catalog.snapshot();
         let mut tombstones: HashMap<String, Vec<TombstoneRecord>> = HashMap::new();
         for (key, record) in self.meta.collection::<TombstoneRecord>().all().await? {
             let id = key.split('/').next().unwrap_or_default().to_owned();
             tombstones.entry(id).or_default().push(record);
         }
-        let counters: HashMap<String, Counters> = self.meta.collection::<Counters>().all().await?.into_iter().collect();
+        let mut counters: HashMap<String, Counters> = self.meta.collection::<Counters>().all().await?.into_iter().collect();
         let loads = catalog.datasets.values().map(|record| {
             let buried = tombstones.remove(record.id.as_str()).unwrap_or_default();
-            let hidden = counters.get(record.id.as_str()).copied().unwrap_or_default().hidden;
-            self.load(record, buried, hidden)
+            let counters = counters.remove(record.id.as_str()).unwrap_or_default();
+            self.load(record, buried, counters)
         });
         let loads: Vec<_> = loads.collect();
         futures::stream::iter(loads).buffer_unordered(LOADS).try_collect::<Vec<()>>().await?;
@@ -118,7 +123,14 @@ impl Tables {
     }
 
     /// Loads one dataset. What can be wrong with its table is the dataset's fault alone, and no reason not to serve the others.
-    async fn load(&self, record: &DatasetRecord, buried: Vec<TombstoneRecord>, hidden: u64) -> Result<(), TableError> {
+    pub(crate) async fn load(
+        &self,
+        record: &DatasetRecord,
+        buried: Vec<TombstoneRecord>,
+        counters: Counters,
+    ) -> Result<(), TableError> {
+        let hidden = counters.hidden;
+        self.seen(record.id.as_str(), counters);
         let bucket = self.buckets.home(&record.bucket);
         let folder = Arc::new(Folder::new(bucket, record.id.as_str(), self.meta.clone(), self.io.clone()));
         let table = Table::new(record.name.clone(), Arc::clone(&folder))?;
@@ -177,8 +189,15 @@ impl Tables {
             let is_owned = |path: &Path| path.filename().is_some_and(|id| owned.contains(id));
             let (mut orphans, mut tables) = (Vec::new(), Vec::new());
             for folder in listed.common_prefixes.into_iter().filter(|path| !is_owned(path)) {
-                let found = if has_log(bucket, &folder).await? { &mut tables } else { &mut orphans };
-                found.push(folder);
+                match standing(bucket, &folder).await? {
+                    Standing::Table => tables.push(folder),
+                    Standing::Fence(epoch) if epoch == self.meta.epoch() => {}
+                    Standing::Fence(_) | Standing::Litter => orphans.push(folder),
+                }
+            }
+            if !orphans.is_empty() {
+                // Not a successor's, then.
+                self.meta.beat().await?;
             }
             if let Some(first) = tables.first() {
                 tracing::error!(
@@ -207,7 +226,7 @@ fn why(error: &TableError) -> &'static str {
 }
 
 /// Whether the folder has a Delta log: it is, or was, a table.
-async fn has_log(bucket: &Bucket, folder: &Path) -> Result<bool, TableError> {
+pub(crate) async fn has_log(bucket: &Bucket, folder: &Path) -> Result<bool, TableError> {
     let listed = bucket.compat().list_with_delimiter(Some(&folder.clone().join(LOG))).await?;
     Ok(!listed.objects.is_empty())
 }

@@ -262,6 +262,9 @@ impl Tables {
         let begun = self.meta.collection::<Intent>().all().await?;
         let begun: Vec<String> =
             begun.into_iter().filter(|(_, intent)| intent.id == table.folder.id()).map(|(write, _)| write).collect();
+        // A successor's writes are not among the intents that are read here, and its files not among those that were listed if this
+        // host writes still.
+        self.meta.beat().await?;
         let named: HashSet<String> = state.files.iter().map(|file| file.name().to_owned()).collect();
         let waiting: HashSet<String> =
             self.retired.of(table.folder.id()).into_iter().flat_map(|(_, retired)| retired.files).collect();

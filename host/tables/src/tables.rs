@@ -2,7 +2,7 @@
 //!
 //! **Invariant**: a name has at most one [`Table`] at a time, shared by all who write to it, from before its first file exists.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::folder::Folder;
 use crate::outcomes::{FORGET_EVERY, forget_every};
+use crate::records::Counters;
 use crate::retire::{LOOK_EVERY, Waiting, reap_every};
 use crate::table::{Absence, Table};
 use crate::{CommitReport, DatasetState, Idempotency, TableError, TableWriter, Tombstones, WriteMode};
@@ -31,6 +32,10 @@ pub struct Tables {
     pub(crate) io: Handle,
     pub(crate) options: TableOptions,
     pub(crate) retired: Waiting,
+    /// What each table's counters said when it was loaded, by the id of the dataset.
+    pub(crate) seen: Mutex<HashMap<String, Counters>>,
+    /// Ids of the tables on which no earlier host ends anything any more.
+    pub(crate) fenced: Mutex<HashSet<String>>,
     tables: Mutex<HashMap<DatasetName, Arc<Table>>>,
     flights: Arc<Mutex<Flights>>,
 }
@@ -42,11 +47,13 @@ pub struct TableOptions {
     pub retention: Duration,
     /// After rows of theirs were dropped: the longest that a query here is waited for.
     pub patience: Duration,
+    /// Whether the host that wrote before may live: then it is kept from ending what it began.
+    pub fences: bool,
 }
 
 impl Default for TableOptions {
     fn default() -> Self {
-        Self { retention: Duration::from_hours(24), patience: Duration::from_secs(31) }
+        Self { retention: Duration::from_hours(24), patience: Duration::from_secs(31), fences: false }
     }
 }
 
@@ -85,7 +92,8 @@ pub enum Begin {
 
 impl Tables {
     /// Finishes or undoes what a crash interrupted, sweeps what nobody owns, and loads every dataset. One that cannot be read is
-    /// refused by name from then on, see [`Tables::state`], and an error in the log.
+    /// refused by name from then on, see [`Tables::state`], and an error in the log. Over metadata that another host writes it only
+    /// loads, see [`Tables::reload`].
     ///
     /// # Errors
     /// When the metadata or a bucket cannot be read.
@@ -107,10 +115,16 @@ impl Tables {
             io: io.clone(),
             options,
             retired: Waiting::default(),
+            seen: Mutex::default(),
+            fenced: Mutex::default(),
             tables: Mutex::default(),
             flights: Arc::default(),
         });
         let opened = Arc::clone(&tables);
+        if tables.meta.is_reader() {
+            io.spawn(async move { opened.load_all().await }).await??;
+            return Ok(tables);
+        }
         io.spawn(async move { opened.repair().await }).await??;
         io.spawn(forget_every(FORGET_EVERY, Arc::downgrade(&tables)));
         io.spawn(reap_every(LOOK_EVERY, Arc::downgrade(&tables)));
@@ -201,6 +215,16 @@ impl Tables {
         let table = Arc::new(Table::new(name.clone(), Arc::new(folder))?);
         tables.insert(name.clone(), Arc::clone(&table));
         Ok(table)
+    }
+
+    /// Takes note of what a table's counters said when it was loaded.
+    pub(crate) fn seen(&self, id: &str, counters: Counters) {
+        self.seen.lock().insert(id.to_owned(), counters);
+    }
+
+    /// Keeps those tables alone that `stays` holds for.
+    pub(crate) fn retain(&self, stays: impl Fn(&Table) -> bool) {
+        self.tables.lock().retain(|_, table| stays(table));
     }
 
     pub(crate) fn insert(&self, table: Arc<Table>) {

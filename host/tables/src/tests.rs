@@ -35,8 +35,11 @@ mod start;
 const LOOKS: usize = 2000;
 
 /// Readers here are waited for half a second.
-const OPTIONS: TableOptions =
-    TableOptions { retention: std::time::Duration::from_hours(24), patience: std::time::Duration::from_millis(500) };
+const OPTIONS: TableOptions = TableOptions {
+    retention: std::time::Duration::from_hours(24),
+    patience: std::time::Duration::from_millis(500),
+    fences: false,
+};
 
 /// One host on one directory.
 struct Host {

@@ -173,7 +173,7 @@ impl Tables {
                     edit.put_dataset(record)?;
                 }
                 let transaction = edit.txn();
-                transaction.put(table.folder.id(), &Counters { hidden }).map_err(CatalogError::from)?;
+                transaction.put(table.folder.id(), &Counters::new(hidden)).map_err(CatalogError::from)?;
                 going.iter().for_each(|(key, _)| transaction.delete::<TombstoneRecord>(key));
                 retiring.stage(transaction)?;
                 transaction.delete::<Intent>(write);
