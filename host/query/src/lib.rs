@@ -22,6 +22,7 @@ mod oversight; // what DataFusion is told of the query it works for
 mod run; // one query on the CPU runtime
 mod session; // the DataFusion session of one request
 mod similar; // did-you-mean
+mod spill; // where what does not fit into memory goes
 mod steps; // equal steps that the optimizer would take for one
 mod view; // view definitions: what a base and its rules make of them
 mod watch; // deadline and cancellation inside long loops

@@ -23,6 +23,7 @@ use crate::{
     guard::MAX_NESTING,
     names::{CATALOG, NoNames, SCHEMA},
     oversight::Oversight,
+    spill::SpillFolder,
     watch::{analyzer_rules, optimizer_rules, physical_rules},
 };
 
@@ -33,7 +34,7 @@ const FOOTER_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What all sessions have in common.
 #[derive(Debug, Clone)]
-pub(crate) struct Template(Arc<SessionState>);
+pub(crate) struct Template(Arc<SessionState>, #[expect(dead_code, reason = "held")] Arc<SpillFolder>);
 
 /// The shares of all queries together.
 #[derive(Debug, Clone, Copy)]
@@ -45,12 +46,13 @@ pub(crate) struct Shares<'a> {
 }
 
 impl Template {
-    /// Makes the spill folder, empties it of what a killed process left, and builds the common parts.
+    /// Makes a folder to spill to, and builds the common parts.
     pub(crate) fn new(shares: Shares<'_>, stores: BucketStores) -> Result<Self> {
         let functions = Functions::allowed();
+        let spill = SpillFolder::make(shares.spill_path).map_err(DataFusionError::IoError)?;
         let state = SessionStateBuilder::new()
             .with_config(config(shares.partitions))
-            .with_runtime_env(runtime(shares, stores)?)
+            .with_runtime_env(runtime(shares, spill.path(), stores)?)
             .with_catalog_list(Arc::new(NoNames))
             .with_scalar_functions(functions.scalar)
             .with_aggregate_functions(functions.aggregate)
@@ -61,7 +63,7 @@ impl Template {
             .with_optimizer_rules(optimizer_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();
-        Ok(Self(Arc::new(state)))
+        Ok(Self(Arc::new(state), Arc::new(spill)))
     }
 
     /// A session without any table.
@@ -105,28 +107,16 @@ fn config(partitions: usize) -> SessionConfig {
     config
 }
 
-fn runtime(shares: Shares<'_>, stores: BucketStores) -> Result<Arc<RuntimeEnv>> {
+fn runtime(shares: Shares<'_>, spill: &Path, stores: BucketStores) -> Result<Arc<RuntimeEnv>> {
     const NAMED: NonZeroUsize = NonZeroUsize::MIN;
-    std::fs::create_dir_all(shares.spill_path).map_err(DataFusionError::IoError)?;
-    sweep(shares.spill_path);
     let pool = FairSpillPool::new(usize::try_from(shares.memory_bytes).unwrap_or(usize::MAX));
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED)))
-        .with_temp_file_path(shares.spill_path)
+        .with_temp_file_path(spill)
         .with_max_temp_directory_size(shares.spill_bytes)
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
         .with_object_store_registry(Arc::new(stores))
         .build_arc()
-}
-
-/// DataFusion removes its folders when it ends well; a killed process leaves them.
-fn sweep(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("datafusion-") {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 /// What earlier releases called the primary bucket in the URLs of objects.
