@@ -99,7 +99,10 @@ Examples:
   lakehouse serve                                       data in the current folder, port 3100, loopback only
   lakehouse serve --data /srv/lake --config /etc/lakehouse
   LAKEHOUSE_ADMIN_KEY=... lakehouse serve --listen 0.0.0.0:3100
+  lakehouse serve --data /srv/lake --listen 127.0.0.1:3101        beside the first: reads, and writes when that one is gone
 
+One server writes to a storage. Another one on the same storage reads; it takes over when the first has ended, or has given no
+sign of life for 10 s.
 SIGTERM or Ctrl-C stops it: running requests may finish for `[server] drain_ms`, a second signal stops it at once.";
 
 #[derive(Debug, Clone, Args)]
@@ -117,6 +120,12 @@ pub(crate) struct Serve {
     /// The folder of shipped components; those that were never installed here are installed at each start
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<PathBuf>,
+    /// Only read what another server writes to this storage, and never write in its place
+    #[arg(long, conflicts_with = "take_over")]
+    pub(crate) read_only: bool,
+    /// Write at once in the place of the server that holds the storage; that one may then only read
+    #[arg(long)]
+    pub(crate) take_over: bool,
     /// Stop when stdin closes: for a server that must not outlive whoever started it
     #[arg(long, hide = true)]
     pub(crate) until_stdin_closes: bool,

@@ -16,7 +16,7 @@ use lakehouse_journal::Journal;
 use lakehouse_plugins::{Ceilings, Compiler, Registry, RegistryOptions};
 use lakehouse_query::{QueryEngine, QueryOptions};
 use lakehouse_settings::{BucketSettings, S3Settings, Settings};
-use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions, S3Credentials, S3Spec};
+use lakehouse_storage::{BucketKind, BucketOptions, BucketSpec, Buckets, Claim, Meta, MetaOptions, S3Credentials, S3Spec};
 use lakehouse_tables::{TableOptions, Tables};
 use lakehouse_truth::Truth;
 use lakehouse_types::{Clock, SystemClock};
@@ -24,6 +24,7 @@ use tokio::{runtime::Handle, sync::Mutex};
 
 use crate::{
     EngineError,
+    follow::Follower,
     health::Probe,
     runtime::{Changes, Cpu},
     sources::Sources,
@@ -46,11 +47,13 @@ pub struct EngineOptions {
     pub admin_key: Option<String>,
     /// How components are compiled apart from this process; absent, this program with `compile-component`.
     pub compiler: Option<Compiler>,
+    /// Whether it comes to write, to write in another host's place, or to read beside the one who writes.
+    pub claim: Claim,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), admin_key: None, compiler: None }
+        Self { clock: Arc::new(SystemClock), admin_key: None, compiler: None, claim: Claim::Write }
     }
 }
 
@@ -84,6 +87,7 @@ pub struct Engine {
     pub(crate) binding: Arc<Mutex<()>>,
     pub(crate) changes: Changes,
     pub(crate) probe: Probe,
+    pub(crate) follower: Follower,
     first_key: std::sync::Mutex<Option<NewKey>>,
     pub(crate) tasks: Tasks,
     draining: AtomicBool,
@@ -91,26 +95,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens storage, metadata, and everything above them; installs what is missing at a first start. Must be called on the
-    /// runtime that serves, which is also the one that stores run on.
+    /// Opens storage, metadata, and everything above them; installs what is missing at a first start, unless it comes to read only.
+    /// Must be called on the runtime that serves, which is also the one that stores run on.
     ///
     /// # Errors
-    /// When a part cannot be opened: the storage is held by another host, damaged, or not reachable.
+    /// When a part cannot be opened: the storage is held by another host ([`EngineError::is_held`]), damaged, or not reachable.
     pub async fn open(settings: Settings, options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let clock = options.clock.clone();
         let io = Handle::current();
         let cpu = Cpu::start(settings.query.threads)?;
-        let buckets = Buckets::open(bucket_specs(&settings), BucketOptions::new(io.clone())).await?;
-        let meta = Meta::open(&buckets.primary(), MetaOptions { flush: settings.storage.meta_flush }).await?;
+        let claim = options.claim;
+        let buckets = Buckets::open(bucket_specs(&settings), BucketOptions { claim, ..BucketOptions::new(io.clone()) }).await?;
+        let meta = Meta::open(&buckets.primary(), MetaOptions { flush: settings.storage.meta_flush, claim }).await?;
         let journal = Journal::open(meta.clone(), clock.clone()).await?;
         let keys = Keys::open(meta.clone(), journal.clone(), clock.clone()).await?;
-        let first_key = keys.bootstrap(options.admin_key.clone()).await?;
+        let first_key = if claim == Claim::Read { None } else { keys.bootstrap(options.admin_key.clone()).await? };
         if let Some(why) = options.admin_key.as_deref().and_then(|given| keys.why_ignored(given)) {
             tracing::warn!("LAKEHOUSE_ADMIN_KEY was ignored: {why}");
         }
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), clock.clone()).await?);
         let registry = open_registry(&settings, &options, &buckets, &meta, &journal, &catalog, &cpu).await?;
-        let keeping = table_options(&settings);
+        let keeping = table_options(&settings, claim, &buckets);
         let (buckets_of, meta_of) = (buckets.clone(), meta.clone());
         let tables = Tables::open(buckets_of, meta_of, catalog.clone(), journal.clone(), clock.clone(), io, keeping).await?;
         let jobs = Jobs::open(meta.clone(), clock.clone()).await?;
@@ -131,7 +136,9 @@ impl Engine {
 
         let tasks = Tasks::default();
         tasks.watch_truth(truth.clone(), settings.truth.poll, journal.clone(), clock.clone());
-        tasks.watch_plugins(&registry, settings.plugins.folder.clone());
+        if claim != Claim::Read {
+            tasks.watch_plugins(&registry, settings.plugins.folder.clone());
+        }
         let engine = Arc::new(Self {
             settings,
             clock,
@@ -153,16 +160,22 @@ impl Engine {
             binding: Arc::default(),
             changes: Changes::default(),
             probe: Probe::default(),
+            follower: Follower::default(),
             first_key: std::sync::Mutex::new(first_key),
             tasks,
             draining: AtomicBool::new(false),
             cpu,
         });
+        if claim == Claim::Read {
+            engine.tasks.follow(&engine);
+            return Ok(engine);
+        }
         // Before anything is written, so that nothing that is being written is taken for litter.
         lakehouse_vector::sweep(&engine.meta, &engine.buckets).await?;
         engine.repeat_erasures().await?;
         engine.pay_owed_purges().await?;
         engine.tasks.watch_schedule(&engine);
+        engine.tasks.give_signs_of_life(&engine);
         Ok(engine)
     }
 
@@ -200,9 +213,10 @@ impl Engine {
             tracing::warn!("jobs still run; the next start will say that they were interrupted");
         }
         self.tasks.stop().await;
-        self.journal.flush().await?;
+        let flushed = if self.is_reader() { Ok(()) } else { self.journal.flush().await };
+        // Whatever could not be written, the store is let go.
         self.meta.close().await?;
-        Ok(())
+        Ok(flushed?)
     }
 }
 
@@ -275,7 +289,7 @@ async fn open_registry(
         max_component_bytes: plugins.max_component_bytes,
     })
     .await?;
-    if let Some(folder) = &plugins.distribution {
+    if let Some(folder) = plugins.distribution.as_ref().filter(|_| options.claim != Claim::Read) {
         // Without them the short forms of redactions fail closed; everything else works.
         if let Err(error) = registry.install_shipped(folder).await {
             tracing::error!(%error, folder = %folder.display(), "the shipped components could not all be installed");
@@ -299,10 +313,12 @@ fn query_options(settings: &Settings, clock: &Arc<dyn Clock>, threads: usize) ->
     }
 }
 
-fn table_options(settings: &Settings) -> TableOptions {
+fn table_options(settings: &Settings, claim: Claim, buckets: &Buckets) -> TableOptions {
     // A query that is over its deadline has had its last row a moment later.
     const MOMENT: Duration = Duration::from_secs(1);
-    TableOptions { retention: settings.storage.version_retention, patience: settings.query.deadline + MOMENT }
+    // Where the lock of a directory was free, nobody who held it before lives.
+    let fences = claim == Claim::TakeOver || matches!(buckets.primary().kind(), BucketKind::S3(_));
+    TableOptions { retention: settings.storage.version_retention, patience: settings.query.deadline + MOMENT, fences }
 }
 
 fn ingest_options(settings: &Settings) -> IngestOptions {

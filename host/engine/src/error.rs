@@ -148,6 +148,11 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether an engine could not be opened to write because another host holds the storage.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_fenced())
+    }
+
     pub(crate) fn not_bound(profile: &Profile, relation: &str) -> Self {
         Self::NotBound { profile: profile.id.clone(), relation: relation.to_owned(), allowed: profile.bound_datasets.clone() }
     }

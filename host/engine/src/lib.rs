@@ -10,6 +10,7 @@ mod datasets;
 mod engine; // open, run, shut down
 mod erasure; // with proof
 mod error;
+mod follow; // beside the host that writes, and in its place
 mod health;
 mod imports; // files of buckets
 mod ingest;
@@ -40,6 +41,7 @@ pub use datasets::Dataset;
 pub use engine::{Engine, EngineOptions};
 pub use erasure::{Certificate, Erase, ErasedIndex, MAX_SUBJECTS, ScanReport, Trace};
 pub use error::EngineError;
+pub use follow::Turn;
 pub use health::Health;
 pub use imports::IngestBucket;
 pub use ingest::{IngestFile, Ingested};
@@ -73,7 +75,7 @@ pub use lakehouse_plugins::{
 };
 pub use lakehouse_query::{QueryError, QueryRequest, format};
 pub use lakehouse_settings::Settings;
-pub use lakehouse_storage::BucketCounts;
+pub use lakehouse_storage::{BucketCounts, Claim};
 pub use lakehouse_tables::{
     Burial, BurialFailure, Column, CommitReport, CompactionReport, DatasetState, FailureReason, Restoration, Shape, WriteMode,
 };

@@ -36,6 +36,12 @@ pub(crate) struct Rule {
 impl Rule {
     /// For what no route answers: a key is wanted all the same.
     pub(crate) const FALLBACK: Self = Self { access: Access::AnyKey, load: Load::Small, basic: Basic::Ignored };
+
+    /// Whether a request of this method changes nothing.
+    fn reads_only(self, method: &Method) -> bool {
+        method.is_safe()
+            || matches!(self.access, Access::May(Action::Query | Action::Search | Action::EvaluateTruth | Action::DryRun))
+    }
 }
 
 /// The middleware in front of a handler.
@@ -86,6 +92,9 @@ async fn admit(app: &App, rule: Rule, parts: &mut Parts) -> Result<u64, Problem>
         if let Access::May(action) = rule.access {
             app.engine.require(&caller, action).await?;
         }
+        if app.engine.is_reader() && !rule.reads_only(&parts.method) {
+            return Err(Problem::new(Code::ReadOnly, "this host only reads; another one writes to this storage"));
+        }
         parts.extensions.insert(caller);
     }
     let settings = app.engine.settings();
@@ -117,8 +126,7 @@ async fn refuse_foreigners(app: &App, parts: &Parts, request_id: &RequestId) -> 
 }
 
 async fn run(app: &App, rule: Rule, request: Request, inflow: &Inflow, next: Next) -> Response {
-    let reads_only = request.method().is_safe()
-        || matches!(rule.access, Access::May(Action::Query | Action::Search | Action::EvaluateTruth | Action::DryRun));
+    let reads_only = rule.reads_only(request.method());
     let response = match rule.load {
         Load::Small => match tokio::time::timeout(app.engine.settings().server.request_timeout, next.run(request)).await {
             Ok(response) => response,

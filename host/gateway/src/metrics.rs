@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     embedded: IntCounter,
     refresh_seconds: Histogram,
     index_bytes: IntGauge,
+    writer: IntGauge,
+    behind: IntGauge,
     memory: IntGauge,
     plugins: PluginCounters,
     storage: IntCounterVec,
@@ -113,6 +115,8 @@ impl Metrics {
             embedded: total("lakehouse_embedded_texts_total", "Texts that embedders were called with")?,
             refresh_seconds,
             index_bytes: gauge("lakehouse_index_memory_bytes", "Parts of indexes in memory")?,
+            writer: gauge("lakehouse_writer", "1 where this host writes, 0 where it reads beside another")?,
+            behind: gauge("lakehouse_behind_milliseconds", "Since a reading host last knew all that the writer had done")?,
             memory: gauge("process_resident_memory_bytes", "Resident memory")?,
             plugins: PluginCounters {
                 calls: counter("lakehouse_plugin_calls_total", "Calls into components", &["plugin"])?,
@@ -178,6 +182,8 @@ impl Metrics {
         }
         let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.index_bytes.set(i64::try_from(engine.index_memory_bytes()).unwrap_or(i64::MAX));
+        self.writer.set(i64::from(!engine.is_reader()));
+        self.behind.set(engine.behind_for().map_or(0, |behind| i64::try_from(behind.as_millis()).unwrap_or(i64::MAX)));
         self.plugins.set(&engine.plugin_counts());
         self.storage.reset();
         for (operation, count) in engine.storage_counts() {

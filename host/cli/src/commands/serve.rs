@@ -1,18 +1,23 @@
 //! `lakehouse serve`: the one command that links to the engine.
 //!
-//! **Invariant**: the line that says where the server listens is printed when it can answer, and not before.
+//! **Invariant**: the line that says where the server listens is printed when it can answer, and not before. One engine at a time takes
+//! requests; whichever it is, to write or to read, the address stays.
 
 use std::{
     io::{self, IsTerminal, Read, Write},
     path::PathBuf,
+    pin::pin,
     process,
+    sync::Arc,
+    time::Duration,
 };
 
-use lakehouse_engine::{Engine, EngineOptions};
+use lakehouse_engine::{Claim, Engine, EngineError, EngineOptions, Turn};
 use lakehouse_settings::{LogFormat, LogSettings, Settings};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -26,6 +31,11 @@ use crate::{
 pub(crate) const LISTENS: &str = "lakehouse listens on ";
 /// The variable that brings the first admin's key.
 const ADMIN_KEY: &str = "LAKEHOUSE_ADMIN_KEY";
+/// Unless they are named: the reader of Delta logs quotes in its errors what it cannot read, values too, and the metadata store tells
+/// much at its start.
+const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake_core=warn,slatedb=warn";
+/// After a storage could not be opened in another host's place.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) fn serve(command: &Serve) -> Result<(), Failure> {
     let settings = settings(command)?;
@@ -42,22 +52,36 @@ pub(crate) fn serve(command: &Serve) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Start(format!("cannot start threads: {error}")))?;
-    runtime.block_on(Box::pin(run(settings)))
+    let claim = match (command.read_only, command.take_over) {
+        (true, _) => Claim::Read,
+        (_, true) => Claim::TakeOver,
+        _ => Claim::Write,
+    };
+    runtime.block_on(Box::pin(run(settings, claim)))
 }
 
-async fn run(settings: Settings) -> Result<(), Failure> {
+async fn run(settings: Settings, claim: Claim) -> Result<(), Failure> {
     let wanted = settings.server.listen;
     let listener = TcpListener::bind(wanted).await.map_err(|error| {
         let hint = if error.kind() == io::ErrorKind::AddrInUse { "; another server? --listen takes another port" } else { "" };
         Failure::Start(format!("cannot listen on {wanted}: {error}{hint}"))
     })?;
     let address = listener.local_addr()?;
-    let shutdown = shutdown()?;
+    let listener = listener.into_std()?;
+    let mut shutdown = pin!(shutdown()?);
     let admin_key = std::env::var(ADMIN_KEY).ok().filter(|key| !key.is_empty());
     let generated = admin_key.is_none();
-    let engine = Engine::open(settings, EngineOptions { admin_key, ..EngineOptions::default() })
-        .await
-        .map_err(|error| Failure::Start(console::chain(&error)))?;
+    let open = async |claim| {
+        Engine::open(settings.clone(), EngineOptions { admin_key: admin_key.clone(), claim, ..EngineOptions::default() }).await
+    };
+    let started = |error: EngineError| Failure::Start(console::chain(&error));
+    let mut engine = match open(claim).await {
+        Err(error) if error.is_held() && claim == Claim::Write => {
+            tracing::warn!("another host writes to this storage: this one reads, and takes over when that one is gone");
+            open(Claim::Read).await.map_err(started)?
+        }
+        opened => opened.map_err(started)?,
+    };
 
     // Whoever started the server may have stopped reading: it serves all the same.
     let mut out = io::stdout().lock();
@@ -69,10 +93,63 @@ async fn run(settings: Settings) -> Result<(), Failure> {
     let _ = out.flush();
     drop(out);
 
-    lakehouse_gateway::serve(engine.clone(), listener, shutdown)
-        .await
-        .map_err(|error| Failure::Start(format!("serving ended: {error}")))?;
-    engine.shutdown().await.map_err(|error| Failure::Start(console::chain(&error)))
+    loop {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let accepting = TcpListener::from_std(listener.try_clone()?)?;
+        let mut serving = tokio::spawn(lakehouse_gateway::serve(engine.clone(), accepting, async {
+            let _ = stopped.await;
+        }));
+        let next = tokio::select! {
+            () = &mut shutdown => None,
+            next = successor(&engine, &open, claim == Claim::Read) => Some(next),
+            ended = &mut serving => {
+                return Err(Failure::Start(format!("serving ended: {}", ended.map_or_else(|error| error.to_string(), told))));
+            }
+        };
+        drop(stop);
+        let before = engine.clone();
+        let wind_up = async move {
+            let _ = serving.await;
+            before.shutdown().await
+        };
+        let Some(next) = next else { return wind_up.await.map_err(started) };
+        // What was asked of the engine before is answered while the next one takes what comes. What a host cannot write any more that
+        // may not write is no loss.
+        tokio::spawn(wind_up);
+        engine = next;
+    }
+}
+
+fn told(ended: io::Result<()>) -> String {
+    ended.map_or_else(|error| error.to_string(), |()| "nobody asked it to".to_owned())
+}
+
+/// The engine that serves in this one's place, once the storage has another writer than before.
+async fn successor<F>(engine: &Engine, open: &F, stays_reader: bool) -> Arc<Engine>
+where
+    F: AsyncFn(Claim) -> Result<Arc<Engine>, EngineError>,
+{
+    if engine.is_reader() && stays_reader {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        let turn = engine.turn().await;
+        let opened = open(turn.claim()).await;
+        match (turn, opened) {
+            (Turn::Read, Ok(next)) => {
+                tracing::warn!("another host writes to this storage now: this one only reads");
+                return next;
+            }
+            (_, Ok(next)) => {
+                tracing::warn!("this host writes now: the one before is gone");
+                return next;
+            }
+            // A third one was faster.
+            (_, Err(error)) if error.is_held() => tracing::info!("another host has come first and writes now"),
+            (_, Err(error)) => tracing::error!(error = console::chain(&error), "the storage could not be opened; trying again"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Ready at the first SIGTERM or Ctrl-C from now on; the second one does not wait for anybody.
@@ -125,7 +202,7 @@ fn distribution() -> Option<PathBuf> {
 }
 
 fn log_to_stderr(settings: &LogSettings) {
-    let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&settings.level)).unwrap_or_default();
+    let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref(), &settings.level);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     // A second subscriber is a caller's own, which then stays.
     let _ = match settings.format {
@@ -134,12 +211,27 @@ fn log_to_stderr(settings: &LogSettings) {
     };
 }
 
+/// What the variable says, if it can be read, else the settings; and libraries that would tell too much are quieter.
+fn filter(variable: Option<&str>, level: &str) -> EnvFilter {
+    let read = |directives: &str| EnvFilter::try_new(format!("{QUIET},{directives}"));
+    variable.and_then(|directives| read(directives).ok()).or_else(|| read(level).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
-    use super::settings;
+    use super::{filter, settings};
     use crate::args::{Arguments, Command};
+
+    #[test]
+    fn what_may_quote_values_is_told_only_when_it_is_asked_for_by_name() {
+        let told = |variable, level| filter(variable, level).to_string();
+        assert!(told(None, "debug").contains("buoyant_kernel=off"));
+        assert!(told(Some("trace"), "info").contains("buoyant_kernel=off"));
+        assert!(told(Some("not a directive="), "info").contains("buoyant_kernel=off"));
+        assert!(told(None, "info,buoyant_kernel=debug").contains("buoyant_kernel=debug"));
+    }
 
     #[test]
     fn a_server_without_keys_is_not_taken_to_the_network_by_an_option() {

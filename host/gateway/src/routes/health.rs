@@ -1,5 +1,7 @@
 //! Probes: whether the process answers, whether it is ready for work.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,6 +11,9 @@ use crate::{
     app::App,
     route::{Access, Route},
 };
+
+/// A reader that has not known for as long what the writer does is sent no work.
+const MAX_BEHIND: Duration = Duration::from_secs(10);
 
 pub(super) fn routes() -> Vec<Route> {
     vec![Route::new(__path_health, health, Access::Open), Route::new(__path_ready, ready, Access::AnyKey)]
@@ -50,11 +55,23 @@ async fn health(State(app): State<App>) -> Answer<Health> {
 #[derive(Debug, Serialize, ToSchema)]
 struct Readiness {
     ready: bool,
+    /// `writer`, or `reader` beside another host that writes.
+    role: &'static str,
+    /// Milliseconds since a reader last knew all that the writer had done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind_ms: Option<u64>,
 }
 
-/// Says whether the server takes work: not while it starts or drains.
+/// Says whether the server takes work: not while it starts or drains, nor while it reads and has lost sight of the host that writes.
 #[utoipa::path(get, path = "/ready", tag = "server",
-    responses((status = 200, description = "Ready.", body = Readiness), (status = 503, description = "Draining.", body = Readiness)))]
+    responses((status = 200, description = "Ready.", body = Readiness), (status = 503, description = "Draining, or behind.", body = Readiness)))]
 async fn ready(State(app): State<App>) -> Answer<Readiness> {
-    if app.engine.is_ready() { Answer::ok(Readiness { ready: true }) } else { Answer::unavailable(Readiness { ready: false }) }
+    let engine = &app.engine;
+    let behind = engine.behind_for();
+    // One that has lost sight of the writer answers from what was.
+    let ready = engine.is_ready() && behind.is_none_or(|behind| behind < MAX_BEHIND);
+    let role = if engine.is_reader() { "reader" } else { "writer" };
+    let behind_ms = behind.map(|behind| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX));
+    let body = Readiness { ready, role, behind_ms };
+    if ready { Answer::ok(body) } else { Answer::unavailable(body) }
 }
