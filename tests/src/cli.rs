@@ -106,15 +106,3 @@ async fn a_server_with_a_wrong_config_says_what_is_wrong() {
     assert!(!output.status.success());
     assert!(said.contains("deadline_m") && said.contains("deadline_ms") && said.contains("lakehouse.toml"), "{said}");
 }
-
-/// S-B4
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_server_on_the_same_folder_does_not_start() {
-    let lake = Lake::start().await;
-    let data = lake.data();
-    let output = lakehouse(&lake, &["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"], "");
-    assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
-    assert!(said.contains("another") || said.contains("lock") || said.contains("in use"), "{said}");
-    lake.sql("SELECT 1 AS n").await.expect_cell("n", 1);
-}

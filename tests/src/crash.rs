@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Servers at once, on two cores.
-const AT_ONCE: usize = 4;
+pub(crate) const AT_ONCE: usize = 4;
 /// The file that begins the count of writes.
 const FROM: &str = "count-from-here";
 /// For the process to be gone after its kill; generous, since it is no speed that is tested.
@@ -28,10 +28,10 @@ const END: Duration = Duration::from_secs(30);
 /// For a write that follows the answer.
 const LATE: Duration = Duration::from_millis(100);
 
-type Act = fn(Caller) -> BoxFuture<'static, Option<Answer>>;
+pub(crate) type Act = fn(Caller) -> BoxFuture<'static, Option<Answer>>;
 
 /// Everything that one of the acts can change, in a line.
-async fn look(admin: &Caller) -> String {
+pub(crate) async fn look(admin: &Caller) -> String {
     let mut told = Vec::new();
     for (name, sql) in [
         ("t", "SELECT count(*) AS n, sum(v) AS s FROM t"),
@@ -65,7 +65,7 @@ async fn look(admin: &Caller) -> String {
     told.join("\n")
 }
 
-async fn base(turn: &Arc<Turn>) -> TempDir {
+pub(crate) async fn base(turn: &Arc<Turn>) -> TempDir {
     let mut lake = Lake::start_in(Arc::clone(turn), Options::default());
     lake.ingest_with("dataset=t&format=csv&key=id", "id,v\nCAND-000001,1\nCAND-000002,2\nCAND-000003,4\n").await.expect_ok();
     let mask = json!({ "id": { "mask": { "keep_prefix": 3, "keep_suffix": 2 } } });
@@ -86,7 +86,7 @@ async fn base(turn: &Arc<Turn>) -> TempDir {
 }
 
 /// A fresh copy of a folder.
-fn copied(from: &Path) -> TempDir {
+pub(crate) fn copied(from: &Path) -> TempDir {
     let folder = TempDir::new().unwrap();
     copy(from, folder.path());
     folder
@@ -106,7 +106,7 @@ async fn recovered(folder: &Path) -> String {
     state
 }
 
-fn log(folder: &Path) -> String {
+pub(crate) fn log(folder: &Path) -> String {
     let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
     log[log.len().saturating_sub(2_000)..].to_owned()
 }
@@ -119,12 +119,12 @@ struct Outcome {
 }
 
 /// A server whose writes are counted from when [`begin`] is called.
-fn counted(folder: &Path, plan: String) -> Doomed {
+pub(crate) fn counted(folder: &Path, plan: String) -> Doomed {
     let from = ("LAKEHOUSE_FAULT_FROM".into(), folder.join(FROM).display().to_string());
     Doomed::start(folder, vec![("LAKEHOUSE_FAULT".into(), plan), from])
 }
 
-fn begin(folder: &Path) {
+pub(crate) fn begin(folder: &Path) {
     std::fs::write(folder.join(FROM), "").expect("a file");
 }
 
@@ -142,7 +142,7 @@ async fn killed_at(base: Arc<PathBuf>, act: Act, when: &'static str, ordinal: u6
 }
 
 /// How many writes the act makes, and the state that it leads to.
-async fn writes_of(act: Act, base: &Path) -> (u64, String) {
+pub(crate) async fn writes_of(act: Act, base: &Path) -> (u64, String) {
     let folder = copied(base);
     let file = folder.path().join("count");
     let server = counted(folder.path(), format!("count:{}", file.display()));

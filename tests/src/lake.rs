@@ -54,6 +54,8 @@ pub(crate) struct Options {
     /// The text of `lakehouse.toml`, beside what the harness itself needs.
     pub(crate) config: Option<String>,
     pub(crate) env: Vec<(String, String)>,
+    /// Beside those that every server gets.
+    pub(crate) args: Vec<&'static str>,
     /// Another folder to begin with than that of a first start.
     pub(crate) copy_of: Option<PathBuf>,
     /// Nothing else runs meanwhile: for what is timed.
@@ -187,6 +189,10 @@ impl Lake {
         self.server.kill();
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.server.signal(signal);
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.server.process.id()
     }
@@ -220,6 +226,7 @@ impl Server {
             .arg("--plugins")
             .arg(folder.join("distribution"))
             .env("LAKEHOUSE_ADMIN_KEY", ADMIN_KEY)
+            .args(&options.args)
             .envs(options.env.iter().map(|(name, value)| (name.as_str(), value.as_str())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -250,9 +257,15 @@ impl Server {
         let _ = self.process.wait();
     }
 
-    fn terminate(&mut self) {
+    fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("the signal is sent");
+        kill_process(pid, signal).expect("the signal is sent");
+    }
+
+    fn terminate(&mut self) {
+        // Waiting closes it, and that ends the server at once.
+        let _open = self.process.stdin.take();
+        self.signal(Signal::TERM);
         let ended = self.process.wait().expect("it ends");
         assert!(ended.success(), "{ended}");
     }
@@ -272,6 +285,25 @@ pub(crate) struct Doomed {
 impl Doomed {
     pub(crate) fn start(folder: &Path, env: Vec<(String, String)>) -> Self {
         Self { server: Server::start(folder, &Options { env, ..Options::default() }) }
+    }
+
+    /// One more on a folder, with these arguments.
+    pub(crate) fn start_as(folder: &Path, args: Vec<&'static str>) -> Self {
+        Self { server: Server::start(folder, &Options { args, ..Options::default() }) }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(server) = &self.server {
+            server.signal(signal);
+        }
+    }
+
+    /// Whether the process was stopped by a signal.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", server.process.id())).unwrap_or_default();
+            stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+        })
     }
 
     /// The admin, when it lived long enough to listen.

@@ -11,6 +11,7 @@ mod story; // writers, and what they may find
 mod torture; // how long
 
 mod access;
+mod beside;
 mod cli;
 mod compaction;
 mod crash;

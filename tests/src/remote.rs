@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::{
     answer::Answer,
+    beside::{SILENCE, becomes, role},
     lake::{Lake, Options, files},
 };
 
@@ -112,6 +113,13 @@ async fn a_lake_whose_primary_bucket_is_remote_keeps_everything_there() {
         lake.sql("SELECT count(*) AS n FROM candidates_safe WHERE candidate_id LIKE 'CAND-000%'").await.expect_cell("n", 0);
         assert_eq!(lake.events().await, events);
     }
+    // One that was killed said no farewell: it is waited for whether it gives a sign of life.
+    becomes(&lake, "writer", SILENCE).await;
+    lake.bury("candidates", "candidate_id", ["CAND-000002"]).await.expect_ok();
+    // One that was stopped did.
+    lake.stop_and_restart().await;
+    assert_eq!(role(&lake).await, "writer");
+    lake.sql("SELECT count(*) AS n FROM candidates").await.expect_cell("n", 1_998);
     assert_eq!(files(&local), before, "a folder that nobody declared");
     assert!(before.iter().all(|file| !file.to_string_lossy().contains("datasets")), "{before:?}");
     for part in ["_meta/1/", "_plugins/", "datasets/", "indexes/"] {
