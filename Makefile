@@ -48,7 +48,7 @@ test: components ## run every test
 
 torture: components ## the trials that could go on for ever, for long: kills, power loss, faults by seed, damaged files; prints counts
 	@bash .ci/setup tests
-	@LAKEHOUSE_TORTURE=1 $(CARGO) test --locked --release --workspace --test trials -- --test-threads=2 crash:: power:: faults:: damage::
+	@LAKEHOUSE_TORTURE=1 $(CARGO) test --locked --release --workspace --test trials -- --test-threads=2 crash:: power:: faults:: damage:: beside::
 
 lint: setup ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
