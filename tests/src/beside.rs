@@ -10,8 +10,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
+    acts::{self, Act},
     caller::Caller,
-    crash::{AT_ONCE, Act, base, begin, copied, counted, log, look, writes_of},
+    crash::{AT_ONCE, base, begin, copied, counted, log, look, writes_of},
     lake::{Doomed, Lake, Turn},
 };
 
@@ -226,33 +227,25 @@ async fn taken_from_at(base: Arc<PathBuf>, act: Act, ordinal: u64, before: Strin
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn an_append_is_whole_wherever_its_host_was_taken_from() {
-    taken_from_at_every_write(|admin| {
-        Box::pin(async move {
-            let request = admin.request(Method::POST, "/ingest/file?dataset=t&format=csv");
-            admin.try_send(request.body("id,v\nCAND-000005,16\nCAND-000006,32\n")).await
-        })
-    })
-    .await;
+    taken_from_at_every_write(acts::append).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_first_ingest_is_whole_wherever_its_host_was_taken_from() {
-    taken_from_at_every_write(|admin| {
-        Box::pin(async move {
-            let request = admin.request(Method::POST, "/ingest/file?dataset=fresh&format=csv");
-            admin.try_send(request.body("id,v\na,1\nb,2\n")).await
-        })
-    })
-    .await;
+    taken_from_at_every_write(acts::first_ingest).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_compaction_is_whole_wherever_its_host_was_taken_from() {
-    taken_from_at_every_write(|admin| {
-        Box::pin(async move {
-            let request = admin.request(Method::POST, "/query/compact");
-            admin.try_send(request.json(&json!({ "dataset": "t" }))).await
-        })
-    })
-    .await;
+    taken_from_at_every_write(acts::compaction).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_tombstone_is_whole_wherever_its_host_was_taken_from() {
+    taken_from_at_every_write(acts::tombstone).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_refresh_is_whole_wherever_its_host_was_taken_from() {
+    taken_from_at_every_write(acts::refresh).await;
 }

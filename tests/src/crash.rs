@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::BoxFuture};
+use futures::StreamExt;
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    answer::Answer,
+    acts::{self, Act},
     caller::Caller,
-    lake::{Doomed, Lake, Options, Turn, component, copy},
+    lake::{Doomed, Lake, Options, Turn, copy},
     story::{Account, Writers, prepare},
     torture::{rounds, told},
 };
@@ -27,8 +27,6 @@ const FROM: &str = "count-from-here";
 const END: Duration = Duration::from_secs(30);
 /// For a write that follows the answer.
 const LATE: Duration = Duration::from_millis(100);
-
-pub(crate) type Act = fn(Caller) -> BoxFuture<'static, Option<Answer>>;
 
 /// Everything that one of the acts can change, in a line.
 pub(crate) async fn look(admin: &Caller) -> String {
@@ -194,92 +192,42 @@ async fn survives_every_kill(act: Act) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn an_append_survives_a_kill_at_every_write() {
-    survives_every_kill(|admin| {
-        Box::pin(async move {
-            let request = admin.request(reqwest::Method::POST, "/ingest/file?dataset=t&format=csv");
-            admin.try_send(request.body("id,v\nCAND-000005,16\nCAND-000006,32\n")).await
-        })
-    })
-    .await;
+    survives_every_kill(acts::append).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_first_ingest_survives_a_kill_at_every_write() {
-    survives_every_kill(|admin| {
-        Box::pin(async move {
-            let request = admin.request(reqwest::Method::POST, "/ingest/file?dataset=fresh&format=csv");
-            admin.try_send(request.body("id,v\na,1\nb,2\n")).await
-        })
-    })
-    .await;
+    survives_every_kill(acts::first_ingest).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_tombstone_survives_a_kill_at_every_write() {
-    survives_every_kill(|admin| {
-        Box::pin(async move {
-            let body =
-                json!({ "row_key_column": "id", "row_key_values": ["CAND-000002", "CAND-000003"], "actor": "x", "reason": "y" });
-            let request = admin.request(reqwest::Method::POST, "/catalog/datasets/by-name/t/tombstone");
-            admin.try_send(request.json(&body)).await
-        })
-    })
-    .await;
+    survives_every_kill(acts::tombstone).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_plugin_upload_survives_a_kill_at_every_write() {
-    survives_every_kill(|admin| {
-        Box::pin(async move {
-            let request = admin.request(reqwest::Method::PUT, "/plugins/redact-mask");
-            admin.try_send(request.body(component("redact-mask-v2"))).await
-        })
-    })
-    .await;
+    survives_every_kill(acts::plugin_upload).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_refresh_survives_a_kill_at_every_write() {
-    survives_every_kill(|admin| {
-        Box::pin(async move {
-            let request = admin.request(reqwest::Method::POST, "/vectors/refresh/t");
-            admin.try_send(request.json(&json!({ "index_name": "ids" }))).await
-        })
-    })
-    .await;
+    survives_every_kill(acts::refresh).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_first_refresh_survives_a_kill_at_every_write() {
-    survives_every_kill(|admin| {
-        Box::pin(async move {
-            let request = admin.request(reqwest::Method::POST, "/vectors/refresh/t");
-            admin.try_send(request.json(&json!({ "index_name": "new", "id_column": "id", "text_column": "id" }))).await
-        })
-    })
-    .await;
+    survives_every_kill(acts::first_refresh).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_compaction_survives_a_kill_at_every_write() {
-    survives_every_kill(|admin| {
-        Box::pin(async move {
-            let request = admin.request(reqwest::Method::POST, "/query/compact");
-            admin.try_send(request.json(&json!({ "dataset": "t" }))).await
-        })
-    })
-    .await;
+    survives_every_kill(acts::compaction).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn an_upsert_survives_a_kill_at_every_write() {
-    survives_every_kill(|admin| {
-        Box::pin(async move {
-            let request = admin.request(reqwest::Method::POST, "/ingest/file?dataset=t&format=csv&mode=upsert&key=id");
-            admin.try_send(request.body("id,v\nCAND-000002,16\nCAND-000006,32\n")).await
-        })
-    })
-    .await;
+    survives_every_kill(acts::upsert).await;
 }
 
 /// An erasure is many steps: a kill may come between any two. What is erased stays so, and the same call does the rest.

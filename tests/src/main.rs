@@ -4,6 +4,7 @@
 
 #![cfg(test)]
 
+mod acts; // what is asked when the end comes in the middle
 mod answer; // what came back, and what it must be
 mod caller; // who asks
 mod lake; // the harness: a server, its folder, its keys

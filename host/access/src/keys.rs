@@ -14,9 +14,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use lakehouse_journal::{Draft, EventKind, Journal, Stamp};
+use lakehouse_journal::{Draft, EventKind, Journal, Stamp, SystemActor};
 use lakehouse_storage::Meta;
-use lakehouse_types::{Actor, Clock, KeyId, KeyName};
+use lakehouse_types::{Clock, KeyId, KeyName};
 use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -111,8 +111,7 @@ impl Keys {
             default_profile: None,
             expires_at: None,
         };
-        let host = Actor::new("lakehouse").expect("a plain word is an actor");
-        let info = admin.into_info(id.clone(), host, now);
+        let info = admin.into_info(id.clone(), SystemActor::Host.actor(), now);
         let record = KeyRecord { info: info.clone(), secret: SecretDigest::of(&text) };
         self.commit(turn, None, record).await?;
         Ok(Some(NewKey { id, key: text, record: info }))
@@ -288,7 +287,7 @@ fn stranger(clock: &dyn Clock) -> KeyInfo {
         profiles: Vec::new(),
         default_profile: None,
         created_at: now,
-        created_by: Actor::new("lakehouse").expect("a plain word is an actor"),
+        created_by: SystemActor::Host.actor(),
         expires_at: Some(now),
         revoked_at: Some(now),
         revoked_by: None,

@@ -1,17 +1,19 @@
 //! Names that keys cannot choose: those that the server acts under, and those of the keys that it makes for the first admin.
 
+use lakehouse_journal::SystemActor;
 use lakehouse_types::KeyName;
 
 use crate::principal::LOCAL;
 
-/// Actors of the journal that no key stands behind.
-const ACTORS: [&str; 6] = ["anonymous", "lakehouse", LOCAL, "plugin-folder", "truth-folder", "distribution"];
+/// Callers that no key stands behind.
+const CALLERS: [&str; 2] = ["anonymous", LOCAL];
 
 /// The first admin key that the server makes; later ones are `admin-2`, `admin-3`, …
 const ADMIN: &str = "admin";
 
 pub(crate) fn is_reserved(name: &KeyName) -> bool {
-    ACTORS.contains(&name.as_str()) || admin_number(name).is_some()
+    let name_of_host = || SystemActor::ALL.iter().any(|actor| actor.as_str() == name.as_str());
+    CALLERS.contains(&name.as_str()) || name_of_host() || admin_number(name).is_some()
 }
 
 /// A name that no admin key of the server has or had. It counts on from the highest number, not into gaps: a key of the
@@ -45,7 +47,18 @@ mod tests {
 
     #[test]
     fn the_servers_own_names_are_reserved_and_others_are_not() {
-        for own in ["anonymous", "lakehouse", LOCAL, "plugin-folder", "truth-folder", "distribution", "admin", "admin-2"] {
+        for own in [
+            "anonymous",
+            "lakehouse",
+            LOCAL,
+            "plugin-folder",
+            "truth-folder",
+            "distribution",
+            "schedule",
+            "erasure",
+            "admin",
+            "admin-2",
+        ] {
             assert!(is_reserved(&name(own)), "{own}");
         }
         for free in ["admins", "admin-", "admin-two", "localhost", "truth"] {

@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use lakehouse_journal::{Journal, Stamp};
+use lakehouse_journal::{Journal, Stamp, SystemActor};
 use lakehouse_storage::Meta;
-use lakehouse_types::{Actor, Clock, ProfileId};
+use lakehouse_types::{Clock, ProfileId};
 use tokio::sync::Mutex;
 
 use crate::{CatalogError, CatalogSnapshot, DatasetRecord, Edit, IndexRecord, Profile, ViewRecord};
@@ -37,8 +37,7 @@ impl Catalog {
     pub async fn open(meta: Meta, journal: Journal, clock: Arc<dyn Clock>) -> Result<Self, CatalogError> {
         let mut snapshot = load(&meta).await?;
         if !snapshot.profiles.contains_key(&ProfileId::default_profile()) {
-            let host = Actor::new("lakehouse").expect("a short plain text is an actor");
-            let profile = Profile::implicit_default(host, clock.now());
+            let profile = Profile::implicit_default(SystemActor::Host.actor(), clock.now());
             if !meta.is_reader() {
                 let mut txn = meta.begin().await?;
                 txn.put(profile.id.as_str(), &profile)?;

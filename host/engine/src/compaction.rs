@@ -6,10 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use lakehouse_access::{Action, Caller};
-use lakehouse_journal::Stamp;
+use lakehouse_journal::{Stamp, SystemActor};
 use lakehouse_storage::{Record, Renewal};
 use lakehouse_tables::{CompactionReport, Scope};
-use lakehouse_types::{Actor, DatasetName, Progress, RequestId, Unwatched};
+use lakehouse_types::{DatasetName, Progress, Unwatched};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -174,15 +174,9 @@ impl Engine {
 
     /// Compacts what is worth it, by the host's own motion.
     pub(crate) async fn compact_on_schedule(self: &Arc<Self>) {
-        let by = system("schedule", self.clock.now());
+        let by = SystemActor::Schedule.stamp(self.clock.now());
         let done = self.compact_worthwhile(&by, Arc::new(Unwatched)).await;
         let failed = done.iter().filter(|(_, outcome)| outcome.is_err()).count();
         tracing::info!(datasets = done.len(), failed, "compacted on schedule");
     }
-}
-
-/// The host itself, in the journal.
-fn system(actor: &str, at: chrono::DateTime<chrono::Utc>) -> Stamp {
-    let actor = Actor::new(actor).expect("a plain word is an actor");
-    Stamp { actor, role: "system".into(), profile: None, request_id: RequestId::fresh(), at }
 }

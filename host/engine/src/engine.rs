@@ -115,7 +115,7 @@ impl Engine {
         }
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), clock.clone()).await?);
         let registry = open_registry(&settings, &options, &buckets, &meta, &journal, &catalog, &cpu).await?;
-        let keeping = table_options(&settings, claim, &buckets);
+        let keeping = table_options(&settings);
         let (buckets_of, meta_of) = (buckets.clone(), meta.clone());
         let tables = Tables::open(buckets_of, meta_of, catalog.clone(), journal.clone(), clock.clone(), io, keeping).await?;
         let jobs = Jobs::open(meta.clone(), clock.clone()).await?;
@@ -313,12 +313,10 @@ fn query_options(settings: &Settings, clock: &Arc<dyn Clock>, threads: usize) ->
     }
 }
 
-fn table_options(settings: &Settings, claim: Claim, buckets: &Buckets) -> TableOptions {
+fn table_options(settings: &Settings) -> TableOptions {
     // A query that is over its deadline has had its last row a moment later.
     const MOMENT: Duration = Duration::from_secs(1);
-    // Where the lock of a directory was free, nobody who held it before lives.
-    let fences = claim == Claim::TakeOver || matches!(buckets.primary().kind(), BucketKind::S3(_));
-    TableOptions { retention: settings.storage.version_retention, patience: settings.query.deadline + MOMENT, fences }
+    TableOptions { retention: settings.storage.version_retention, patience: settings.query.deadline + MOMENT }
 }
 
 fn ingest_options(settings: &Settings) -> IngestOptions {

@@ -17,9 +17,9 @@ use std::{
 };
 
 use lakehouse_access::{Action, Caller};
-use lakehouse_journal::{Draft, EventKind, Stamp};
+use lakehouse_journal::{Draft, EventKind, Stamp, SystemActor};
 use lakehouse_tables::{Subjects, Tombstones, key_text};
-use lakehouse_types::{Actor, CertificateId, ColumnName, DatasetName, Progress, RequestId, Unwatched};
+use lakehouse_types::{CertificateId, ColumnName, DatasetName, Progress, Unwatched};
 use serde_json::{Value, json};
 
 pub use self::{
@@ -190,13 +190,7 @@ impl Engine {
     }
 
     async fn repeat(self: &Arc<Self>, certificate: &Certificate) -> Result<(), EngineError> {
-        let by = Stamp {
-            actor: Actor::new("erasure").expect("a plain word is an actor"),
-            role: "system".into(),
-            profile: None,
-            request_id: RequestId::fresh(),
-            at: self.clock.now(),
-        };
+        let by = SystemActor::Erasure.stamp(self.clock.now());
         let (journal, wanted) = (self.journal.clone(), certificate.subjects.iter().cloned().collect::<HashSet<String>>());
         let is_theirs = move |key: &str| wanted.contains(&journal.pseudonym(key));
         let keys = self.tables.keys_of(&certificate.dataset, &certificate.column, is_theirs).await?;

@@ -7,10 +7,10 @@ use std::{future::Future, panic::AssertUnwindSafe, path::PathBuf, str::FromStr, 
 
 use croner::Cron;
 use futures::FutureExt;
-use lakehouse_journal::{Draft, EventKind, Journal, Stamp};
+use lakehouse_journal::{Draft, EventKind, Journal, SystemActor};
 use lakehouse_plugins::Registry;
 use lakehouse_truth::{Status, Truth};
-use lakehouse_types::{Actor, Clock, RequestId};
+use lakehouse_types::Clock;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -58,13 +58,7 @@ impl Tasks {
                 if status.error.is_some() {
                     continue;
                 }
-                let by = Stamp {
-                    actor: Actor::new("truth-folder").expect("a plain word is an actor"),
-                    role: "system".into(),
-                    profile: None,
-                    request_id: RequestId::fresh(),
-                    at: clock.now(),
-                };
+                let by = SystemActor::TruthFolder.stamp(clock.now());
                 let details = json!({ "rules": status.rules, "files": status.files, "revision": status.revision });
                 let draft = Draft::new(EventKind::TruthReload, "truth").details(details);
                 if let Err(error) = journal.record(&by, draft).await {

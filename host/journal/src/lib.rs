@@ -11,8 +11,10 @@ mod event;
 mod journal;
 mod pseudonym;
 mod read;
+mod system;
 
 pub use error::{JournalError, Result};
 pub use event::{Draft, Event, EventKind, Outcome, Proof, Stamp};
 pub use journal::{Journal, Stats};
 pub use read::{Filter, Page};
+pub use system::SystemActor;

@@ -29,12 +29,18 @@ impl SpillFolder {
     pub(crate) fn make(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         sweep(root);
-        let number = u64::from_le_bytes(random_bytes());
-        let path = root.join(format!("{OWN}{number:016x}"));
-        fs::create_dir(&path)?;
-        let held = OpenOptions::new().create_new(true).write(true).open(path.join(LOCK))?;
-        held.lock()?;
-        Ok(Self { path, _held: held })
+        loop {
+            let number = u64::from_le_bytes(random_bytes());
+            let path = root.join(format!("{OWN}{number:016x}"));
+            fs::create_dir(&path)?;
+            let lock = path.join(LOCK);
+            let held = OpenOptions::new().create_new(true).write(true).open(&lock)?;
+            // Whoever sweeps holds it while the folder goes: one that was taken for a leftover is gone by now.
+            held.lock()?;
+            if lock.exists() {
+                return Ok(Self { path, _held: held });
+            }
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -47,19 +53,20 @@ fn sweep(root: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let is_left = match name.strip_prefix(OWN) {
-            Some(_) => is_left(&entry.path()),
-            None => name.starts_with(LEGACY),
-        };
-        if is_left {
+        if name.starts_with(OWN) {
+            // One without a lock is being made, or was left at that very moment: it stays, and is empty.
+            let Some(_held) = abandoned(&entry.path()) else { continue };
+            let _ = fs::remove_dir_all(entry.path());
+        } else if name.starts_with(LEGACY) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Whether nobody holds the folder. One without a lock is being made, or was left at that very moment: it stays, and is empty.
-fn is_left(folder: &Path) -> bool {
-    File::open(folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
+/// The lock of a folder that nobody holds, taken.
+fn abandoned(folder: &Path) -> Option<File> {
+    let lock = File::open(folder.join(LOCK)).ok()?;
+    lock.try_lock().is_ok().then_some(lock)
 }
 
 #[cfg(test)]
@@ -67,6 +74,24 @@ mod tests {
     use std::fs;
 
     use super::SpillFolder;
+
+    #[test]
+    fn many_that_start_at_once_take_nothing_from_each_other() {
+        let root = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let mut last = None;
+                    for _ in 0..50 {
+                        let made = SpillFolder::make(root.path()).unwrap();
+                        fs::write(made.path().join("rows"), "x").unwrap();
+                        drop(last.replace(made));
+                    }
+                    assert!(last.unwrap().path().join("rows").exists());
+                });
+            }
+        });
+    }
 
     #[test]
     fn only_folders_of_processes_that_ended_go() {

@@ -22,7 +22,7 @@ use crate::{
     absent::AbsentStore,
     checksum::{self, ChecksumStore},
     compat::CompatStore,
-    lock::WriterLock,
+    lock::{NextLock, WriterLock},
     metrics::Counters,
     readonly::ReadOnlyStore,
     s3::{self, PROBE},
@@ -167,7 +167,7 @@ impl Buckets {
             None => {
                 let spec = BucketSpec { name: name.clone(), kind: BucketKind::Absent };
                 let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
-                let opened = Opened { base: Arc::new(AbsentStore), root: None, lock: None, retry };
+                let opened = Opened::new(Arc::new(AbsentStore), retry);
                 Bucket::assemble(spec, opened, Arc::default(), self.primary.io())
             }
         }
@@ -288,13 +288,29 @@ struct Opened {
     base: Arc<dyn ObjectStore>,
     root: Option<PathBuf>,
     lock: Option<WriterLock>,
+    /// What becomes the lock when all buckets are open.
+    next: Option<NextLock>,
     retry: RetryPolicy,
+}
+
+impl Opened {
+    fn new(base: Arc<dyn ObjectStore>, retry: RetryPolicy) -> Self {
+        Self { base, root: None, lock: None, next: None, retry }
+    }
+
+    /// Takes the place of another host, where that is what this one came for.
+    async fn seize(&mut self, name: &BucketName, io: &Handle) -> Result<()> {
+        let (Some(next), Some(root)) = (self.next.take(), &self.root) else { return Ok(()) };
+        let seized = io.spawn_blocking(move || next.seize()).await.map_err(|_| StorageError::TaskLost)?;
+        self.lock = Some(seized.map_err(|error| error.into_storage(name, root))?);
+        Ok(())
+    }
 }
 
 async fn open_all(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Buckets> {
     #[cfg(feature = "test-util")]
     let faults = crate::fault::Faults::from_env();
-    let mut all = BTreeMap::new();
+    let mut every = Vec::new();
     let mut roots = BTreeSet::new();
     for spec in specs {
         let counters = Arc::new(Counters::default());
@@ -315,9 +331,19 @@ async fn open_all(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Buck
         if options.claim == Claim::Read && !matches!(spec.kind, BucketKind::Memory) {
             opened.base = Arc::new(ReadOnlyStore(opened.base));
         }
-        let bucket = Bucket::assemble(spec, opened, counters, &options.io);
-        all.insert(bucket.name().clone(), bucket);
+        every.push((spec, opened, counters));
     }
+    if every.iter().all(|(spec, ..)| spec.name != BucketName::primary()) {
+        return Err(StorageError::NoPrimary);
+    }
+    // Only now that no bucket is in the way: a host from whom a part was taken would not notice.
+    for (spec, opened, _) in &mut every {
+        opened.seize(&spec.name, &options.io).await?;
+    }
+    let all: BTreeMap<_, _> = every
+        .into_iter()
+        .map(|(spec, opened, counters)| (spec.name.clone(), Bucket::assemble(spec, opened, counters, &options.io)))
+        .collect();
     for bucket in all.values() {
         sweep_in_background(bucket);
     }
@@ -327,19 +353,15 @@ async fn open_all(specs: Vec<BucketSpec>, options: BucketOptions) -> Result<Buck
 
 async fn open_one(spec: &BucketSpec, options: &BucketOptions, counters: &Arc<Counters>) -> Result<Opened> {
     match &spec.kind {
-        BucketKind::Absent => Ok(Opened { base: Arc::new(AbsentStore), root: None, lock: None, retry: options.retry }),
-        BucketKind::Memory => Ok(Opened { base: Arc::new(InMemory::new()), root: None, lock: None, retry: options.retry }),
+        BucketKind::Absent => Ok(Opened::new(Arc::new(AbsentStore), options.retry)),
+        BucketKind::Memory => Ok(Opened::new(Arc::new(InMemory::new()), options.retry)),
         BucketKind::Local { path } => {
             let (name, path, retry, claim) = (spec.name.clone(), path.clone(), options.retry, options.claim);
-            let open = move || {
-                let (store, root, lock) = open_local(&name, &path, claim)?;
-                Ok(Opened { base: Arc::new(store), root: Some(root), lock, retry })
-            };
-            options.io.spawn_blocking(open).await.map_err(|_| StorageError::TaskLost)?
+            options.io.spawn_blocking(move || open_local(&name, &path, claim, retry)).await.map_err(|_| StorageError::TaskLost)?
         }
         BucketKind::S3(remote) => {
             let base = s3::open(&spec.name, remote, options.remote_retry, counters, options.claim).await?;
-            Ok(Opened { base, root: None, lock: None, retry: options.remote_retry })
+            Ok(Opened::new(base, options.remote_retry))
         }
     }
 }
@@ -347,7 +369,7 @@ async fn open_one(spec: &BucketSpec, options: &BucketOptions, counters: &Arc<Cou
 impl Bucket {
     fn assemble(spec: BucketSpec, opened: Opened, counters: Arc<Counters>, io: &Handle) -> Self {
         let BucketSpec { name, kind } = spec;
-        let Opened { base, root, lock, retry } = opened;
+        let Opened { base, root, lock, retry, next: _ } = opened;
         let url = Url::parse(&format!("lakehouse://{}/", name.url_host())).expect("a bucket's URL host has URL characters only");
         let store = Arc::new(BucketStore::new(base, io.clone(), retry, Arc::clone(&counters), root.clone()));
         let compat = Arc::new(CompatStore::new(Arc::clone(&store)));
@@ -366,23 +388,23 @@ fn sweep_in_background(bucket: &Bucket) {
     }
 }
 
-fn open_local(name: &BucketName, path: &Path, claim: Claim) -> Result<(LocalFileSystem, PathBuf, Option<WriterLock>)> {
+fn open_local(name: &BucketName, path: &Path, claim: Claim, retry: RetryPolicy) -> Result<Opened> {
     let failed = |source: io::Error| StorageError::OpenBucket { name: name.clone(), path: path.to_owned(), source };
     if claim != Claim::Read {
         create_synced(path).map_err(failed)?;
     }
     let root = path.canonicalize().map_err(failed)?;
-    let lock = match claim {
-        Claim::Write => Some(WriterLock::take(&root)),
-        Claim::TakeOver => Some(WriterLock::seize(&root)),
-        Claim::Read => None,
+    let locked = match claim {
+        Claim::Write => WriterLock::take(&root).map(|lock| (Some(lock), None)),
+        Claim::TakeOver => NextLock::prepare(&root).map(|next| (None, Some(next))),
+        Claim::Read => Ok((None, None)),
     };
-    let lock = lock.transpose().map_err(|error| error.into_storage(name, &root))?;
+    let (lock, next) = locked.map_err(|error| error.into_storage(name, &root))?;
     let store = LocalFileSystem::new_with_prefix(&root)
         .map_err(|error| failed(io::Error::other(error)))?
         .with_fsync(true)
         .with_automatic_cleanup(false);
-    Ok((store, root, lock))
+    Ok(Opened { root: Some(root), lock, next, ..Opened::new(Arc::new(store), retry) })
 }
 
 /// Creates a directory and its missing ancestors, each entry synced.

@@ -11,6 +11,7 @@
 //! **Invariant**: bytes that the sums of none of the contents fit are never handed on. An object without sums (from a release before
 //! them, or put there by others) is read as it is.
 
+mod pieces;
 mod store;
 mod sweep;
 

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -47,20 +47,6 @@ impl WriterLock {
         Err(LockError::Held)
     }
 
-    /// Takes the lock whoever holds it. One taker at a time: a second one is refused.
-    pub(crate) fn seize(root: &Path) -> Result<Self, LockError> {
-        let (path, next) = (root.join(FILE), root.join(NEXT));
-        let file = open(&next)?;
-        match file.try_lock() {
-            Ok(()) if is_at(&file, &next)? => {}
-            Ok(()) | Err(TryLockError::WouldBlock) => return Err(LockError::Held),
-            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
-        }
-        fs::rename(&next, &path)?;
-        File::open(root)?.sync_all()?;
-        Self::held(file)
-    }
-
     /// Whether nobody holds the lock at this moment.
     pub(crate) fn is_free(root: &Path) -> bool {
         let Ok(file) = OpenOptions::new().read(true).open(root.join(FILE)) else { return false };
@@ -74,6 +60,33 @@ impl WriterLock {
         writeln!(holder, "{}", std::process::id())?;
         let since = file.metadata()?.modified()?;
         Ok(Self { _file: file, since })
+    }
+}
+
+/// What will be the lock of a directory in the place of the one that another host may hold.
+#[derive(Debug)]
+pub(crate) struct NextLock {
+    file: File,
+    root: PathBuf,
+}
+
+impl NextLock {
+    /// One taker at a time: a second one is refused. Nothing has changed for the holder yet.
+    pub(crate) fn prepare(root: &Path) -> Result<Self, LockError> {
+        let next = root.join(NEXT);
+        let file = open(&next)?;
+        match file.try_lock() {
+            Ok(()) if is_at(&file, &next)? => Ok(Self { file, root: root.to_owned() }),
+            Ok(()) | Err(TryLockError::WouldBlock) => Err(LockError::Held),
+            Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
+        }
+    }
+
+    /// Takes the lock, whoever holds it.
+    pub(crate) fn seize(self) -> Result<WriterLock, LockError> {
+        fs::rename(self.root.join(NEXT), self.root.join(FILE))?;
+        File::open(&self.root)?.sync_all()?;
+        WriterLock::held(self.file)
     }
 }
 
@@ -114,7 +127,13 @@ impl LockError {
 
 #[cfg(test)]
 mod tests {
-    use super::{LockError, WriterLock};
+    use std::path::Path;
+
+    use super::{LockError, NextLock, WriterLock};
+
+    fn seized(root: &Path) -> WriterLock {
+        NextLock::prepare(root).unwrap().seize().unwrap()
+    }
 
     #[test]
     fn a_second_writer_is_refused_until_the_first_is_gone() {
@@ -130,7 +149,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let first = WriterLock::take(root.path()).unwrap();
         assert!(!WriterLock::is_free(root.path()));
-        let second = WriterLock::seize(root.path()).unwrap();
+        let next = NextLock::prepare(root.path()).unwrap();
+        assert!(matches!(NextLock::prepare(root.path()), Err(LockError::Held)), "one taker at a time");
+        drop(next);
+        let second = seized(root.path());
         assert!(matches!(WriterLock::take(root.path()), Err(LockError::Held)));
         drop(first);
         assert!(!WriterLock::is_free(root.path()), "the holder of before lets go of nothing");
@@ -138,8 +160,8 @@ mod tests {
         drop(second);
         assert!(WriterLock::is_free(root.path()));
         let third = WriterLock::take(root.path()).unwrap();
-        let fourth = WriterLock::seize(root.path()).unwrap();
-        let fifth = WriterLock::seize(root.path()).unwrap();
+        let fourth = seized(root.path());
+        let fifth = seized(root.path());
         drop((third, fourth));
         assert!(!WriterLock::is_free(root.path()));
         drop(fifth);

@@ -116,11 +116,8 @@ impl Meta {
         }
         let generation = generation::present(bucket).await?;
         let store = Store::open(bucket, &options, generation).await?;
-        let litter = generation::others(bucket, generation).await?;
         let meta = Self::over(store, bucket, options);
-        meta.beat().await?;
-        // This host is the writer now, and was when the folders were listed: what an interrupted renewal left is nobody's.
-        generation::sweep(bucket, &litter).await?;
+        meta.sweep_others(bucket).await?;
         Ok(meta)
     }
 

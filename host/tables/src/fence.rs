@@ -6,9 +6,8 @@
 //!
 //! **Invariant**: after [`Tables::fence`] a write of an earlier host is in the table's log or never will be.
 
-use lakehouse_journal::Stamp;
+use lakehouse_journal::SystemActor;
 use lakehouse_storage::Bucket;
-use lakehouse_types::{Actor, RequestId};
 use object_store_13::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, path::Path};
 use serde_json::{Value, json};
 
@@ -68,13 +67,7 @@ impl Tables {
     }
 
     async fn fence_next(&self, table: &Table, state: &DatasetState) -> Result<(), TableError> {
-        let by = Stamp {
-            actor: Actor::new("lakehouse").expect("a plain word is an actor"),
-            role: "system".into(),
-            profile: None,
-            request_id: RequestId::fresh(),
-            at: self.clock.now(),
-        };
+        let by = SystemActor::Host.stamp(self.clock.now());
         let mut snapshot = state.snapshot.clone();
         for _ in 0..TRIES {
             let commit = Commit {

@@ -77,7 +77,8 @@ impl Tables {
         };
         let is_readable = !matches!(table.absence(), Some(Absence::Unreadable(_)));
         let mut queue = table.queue().await?;
-        if self.options.fences && is_readable && intent.stage.may_commit() {
+        // What was in the memory of an earlier host, it takes with it.
+        if is_readable && intent.stage.may_commit() && !table.folder.bucket().is_volatile() {
             self.fence(&table).await?;
         }
         let resumed = match is_readable {

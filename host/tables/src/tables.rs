@@ -47,13 +47,11 @@ pub struct TableOptions {
     pub retention: Duration,
     /// After rows of theirs were dropped: the longest that a query here is waited for.
     pub patience: Duration,
-    /// Whether the host that wrote before may live: then it is kept from ending what it began.
-    pub fences: bool,
 }
 
 impl Default for TableOptions {
     fn default() -> Self {
-        Self { retention: Duration::from_hours(24), patience: Duration::from_secs(31), fences: false }
+        Self { retention: Duration::from_hours(24), patience: Duration::from_secs(31) }
     }
 }
 

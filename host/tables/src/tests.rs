@@ -11,7 +11,7 @@ use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use lakehouse_catalog::{Catalog, DatasetRecord, ViewInput};
 use lakehouse_journal::{EventKind, Filter, Journal, Stamp};
-use lakehouse_storage::{Bucket, BucketKind, BucketOptions, BucketSpec, Buckets, Meta, MetaOptions};
+use lakehouse_storage::{Bucket, BucketKind, BucketOptions, BucketSpec, Buckets, Claim, Meta, MetaOptions};
 use lakehouse_types::{Actor, BucketName, Clock, Code, ColumnName, DatasetName, ErrorKind, Fault, ManualClock, RequestId};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::RowGroupMetaData;
@@ -35,11 +35,8 @@ mod start;
 const LOOKS: usize = 2000;
 
 /// Readers here are waited for half a second.
-const OPTIONS: TableOptions = TableOptions {
-    retention: std::time::Duration::from_hours(24),
-    patience: std::time::Duration::from_millis(500),
-    fences: false,
-};
+const OPTIONS: TableOptions =
+    TableOptions { retention: std::time::Duration::from_hours(24), patience: std::time::Duration::from_millis(500) };
 
 /// One host on one directory.
 struct Host {
@@ -57,8 +54,12 @@ impl Host {
     }
 
     async fn open_with(specs: Vec<BucketSpec>) -> Self {
-        let buckets = Buckets::open(specs, BucketOptions::new(Handle::current())).await.unwrap();
-        let meta = Meta::open(&buckets.primary(), MetaOptions::default()).await.unwrap();
+        Self::open_as(specs, Claim::Write).await
+    }
+
+    async fn open_as(specs: Vec<BucketSpec>, claim: Claim) -> Self {
+        let buckets = Buckets::open(specs, BucketOptions { claim, ..BucketOptions::new(Handle::current()) }).await.unwrap();
+        let meta = Meta::open(&buckets.primary(), MetaOptions { claim, ..MetaOptions::default() }).await.unwrap();
         let manual = Arc::new(ManualClock::at(DateTime::<Utc>::from_timestamp(1_700_000_000, 0).unwrap()));
         let clock: Arc<dyn Clock> = Arc::clone(&manual) as _;
         let journal = Journal::open(meta.clone(), Arc::clone(&clock)).await.unwrap();

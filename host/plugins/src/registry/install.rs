@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use lakehouse_journal::{Draft, EventKind, Stamp};
-use lakehouse_types::{Actor, Digest, PluginName, RequestId};
+use lakehouse_journal::{Draft, EventKind, Stamp, SystemActor};
+use lakehouse_types::{Digest, PluginName};
 use serde_json::json;
 
 use super::{Origin, PluginRecord, PushReport, PushState, Registry, SeenRecord, VersionRecord, detached};
@@ -26,7 +26,6 @@ const MAX_VERSIONS: usize = 1000;
 const MAX_PLUGINS: usize = 1000;
 
 /// Who installs what is dropped into the watched folder.
-const FOLDER: &str = "plugin-folder";
 
 /// A component that has been read.
 struct Candidate {
@@ -64,7 +63,7 @@ impl Registry {
         let files = on_blocking(move || super::folder::wasm_files(&folder))
             .await?
             .map_err(|error| PluginError::host("the folder of shipped components cannot be read", error))?;
-        let by = self.system_stamp("distribution");
+        let by = SystemActor::Distribution.stamp(self.clock.now());
         let (mut reports, mut failed) = (Vec::new(), None);
         for file in files {
             match self.install_shipped_file(&by, &file).await {
@@ -98,7 +97,7 @@ impl Registry {
         if self.is_known(&digest) {
             return Ok(None);
         }
-        let by = self.system_stamp(FOLDER);
+        let by = SystemActor::PluginFolder.stamp(self.clock.now());
         let installed = async {
             let candidate = self.read(wasm).await?;
             let name = name_of(&candidate.manifest, file)?;
@@ -113,7 +112,7 @@ impl Registry {
 
     /// Refuses a file that was not read.
     pub(super) async fn refuse_file(&self, file: &Path, check: Check) -> PluginError {
-        let (by, checks) = (self.system_stamp(FOLDER), vec![check]);
+        let (by, checks) = (SystemActor::PluginFolder.stamp(self.clock.now()), vec![check]);
         self.journal_refusal(&by, &super::folder::display_name(file), Origin::Folder, None, &checks).await;
         PluginError::Refused { checks }
     }
@@ -126,16 +125,6 @@ impl Registry {
         let draft = Draft::new(EventKind::PluginPush, subject).details(details);
         if let Err(error) = self.journal.refuse(by, draft).await {
             tracing::warn!(%error, "a refused component could not be journaled");
-        }
-    }
-
-    fn system_stamp(&self, actor: &'static str) -> Stamp {
-        Stamp {
-            actor: Actor::new(actor).expect("a short plain text is an actor"),
-            role: "system".into(),
-            profile: None,
-            request_id: RequestId::fresh(),
-            at: self.clock.now(),
         }
     }
 

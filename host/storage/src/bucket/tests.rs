@@ -2,8 +2,8 @@ use lakehouse_types::{BucketName, Code, Fault};
 use object_store::{ObjectStoreExt, path::Path};
 use tokio::runtime::Handle;
 
-use super::{BucketKind, BucketOptions, BucketSpec, Buckets};
-use crate::{BucketCounts, StorageError};
+use super::{BucketKind, BucketOptions, BucketSpec, Buckets, Claim};
+use crate::{BucketCounts, StorageError, lock::NextLock};
 
 fn spec(name: &str, kind: BucketKind) -> BucketSpec {
     BucketSpec { name: BucketName::new(name).unwrap(), kind }
@@ -61,6 +61,25 @@ async fn every_local_directory_has_one_host_and_one_bucket_at_a_time() {
     drop(open(other()).await.unwrap());
     let twice = vec![spec("primary", local("a")), spec("archive", local("a"))];
     assert_eq!(open(twice).await.unwrap_err().code(), Code::ReadOnly);
+}
+
+#[tokio::test]
+async fn storage_is_taken_from_another_host_as_a_whole_or_not_at_all() {
+    let root = tempfile::tempdir().unwrap();
+    let specs = || {
+        let local = |name: &str| BucketKind::Local { path: root.path().join(name) };
+        vec![spec("primary", local("a")), spec("archive", local("b"))]
+    };
+    let in_its_place = || BucketOptions { claim: Claim::TakeOver, ..BucketOptions::new(Handle::current()) };
+    let first = open(specs()).await.unwrap();
+    let other = NextLock::prepare(&root.path().join("b")).unwrap();
+    assert!(matches!(Buckets::open(specs(), in_its_place()).await, Err(StorageError::Locked { path }) if path.ends_with("b")));
+    assert!(!first.is_lock_free(), "nothing was taken");
+    drop(other);
+    let second = Buckets::open(specs(), in_its_place()).await.unwrap();
+    drop(first);
+    assert!(!second.is_lock_free());
+    assert!(matches!(open(specs()).await, Err(StorageError::Locked { .. })));
 }
 
 #[tokio::test]

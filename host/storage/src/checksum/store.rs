@@ -1,13 +1,8 @@
 //! A store that writes sums beside its objects and reads nothing that they do not fit.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
-    ops::Range,
-    sync::Arc,
-};
+mod create;
+
+use std::{collections::HashMap, fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,10 +14,9 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
-use super::{BLOCK, Contents, FOLDER, Summing, Sums, beside, damaged, has_sums};
+use super::pieces::{blocking, merged, part, pieces, which};
+use super::{Contents, FOLDER, Summing, Sums, beside, damaged, has_sums};
 
-/// Read and checked at once.
-const CHUNK: u64 = 4 << 20;
 /// Sums that are kept in memory, counted in blocks: 16 MiB of them, for 256 GiB of data.
 const MAX_BLOCKS: usize = 4 << 20;
 /// Writes of one object take turns by its name, on one of so many locks.
@@ -111,38 +105,6 @@ impl ChecksumStore {
         self.inner.put(&beside(object), bytes.into()).await.map(|_| ())
     }
 
-    /// Creates an object that another host may be creating, too: whoever does says what it is.
-    async fn create(&self, object: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        let beside = beside(object);
-        // Of one that is gone, or never came to be.
-        if self.exists(&beside).await? {
-            self.forget(object).await?;
-        }
-        let contents = Contents::default().with(Sums::of(payload.iter()));
-        let bytes: PutPayload = contents.encode().into();
-        let claim = self.inner.put_opts(&beside, bytes.clone(), PutOptions::from(PutMode::Create));
-        let (claimed, put) = futures::join!(claim, self.inner.put_opts(object, payload, opts));
-        match (claimed, put) {
-            (Ok(_), Ok(put)) => {
-                self.known.lock().put(object, Some(Arc::new(contents)));
-                Ok(put)
-            }
-            // Sums of one that came too late.
-            (Err(Error::AlreadyExists { .. }), Ok(put)) => {
-                self.forget(object).await?;
-                self.inner.put(&beside, bytes).await?;
-                self.known.lock().put(object, Some(Arc::new(contents)));
-                Ok(put)
-            }
-            (Ok(_), Err(error @ Error::AlreadyExists { .. })) => {
-                // Without sums rather than with those of another content.
-                self.forget(object).await?;
-                Err(error)
-            }
-            (Err(error), Ok(_)) | (_, Err(error)) => Err(error),
-        }
-    }
-
     /// Of what an object may be, what it is.
     async fn present(&self, object: &Path, contents: &Contents) -> Result<Contents> {
         if contents.0.len() < 2 {
@@ -194,87 +156,9 @@ impl ChecksumStore {
     }
 }
 
-/// Ranges in order, those that touch as one.
-fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_by_key(|range| range.start);
-    let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
-}
-
 /// Whether another host may write it anew: what tells where the newest checkpoint of a Delta log is.
 fn may_change(object: &Path) -> bool {
     object.filename() == Some("_last_checkpoint")
-}
-
-/// The bytes of `range` among those of the covers.
-fn part(covers: &[Range<u64>], found: &[Bytes], range: &Range<u64>) -> Bytes {
-    if range.is_empty() {
-        return Bytes::new();
-    }
-    let at = covers.partition_point(|cover| cover.start <= range.start) - 1;
-    let offset = |position: u64| usize::try_from(position - covers[at].start).unwrap_or(usize::MAX);
-    found[at].slice(offset(range.start)..offset(range.end))
-}
-
-/// Reads `range` of an open file.
-fn read_at(mut file: &File, range: &Range<u64>) -> io::Result<Bytes> {
-    let length = range.end - range.start;
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-    file.seek(SeekFrom::Start(range.start))?;
-    let got = file.take(length).read_to_end(&mut bytes)? as u64;
-    if got == length { Ok(bytes.into()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|source| Error::JoinError { source })?
-}
-
-fn local(error: io::Error) -> Error {
-    Error::Generic { store: "local", source: Box::new(error) }
-}
-
-/// The sums among these that an open file has. Those of the only content are taken at their word: each piece is checked anyway.
-fn which(contents: &Contents, file: &File, length: u64) -> Result<Option<Sums>> {
-    let mut fitting = contents.0.iter().rev().filter(|sums| sums.length == length).peekable();
-    if contents.0.len() == 1 || fitting.peek().is_none() {
-        return Ok(fitting.next().cloned());
-    }
-    let bytes = read_at(file, &(0..length)).map_err(local)?;
-    Ok(fitting.find(|sums| sums.fit(0, &bytes)).cloned())
-}
-
-/// The checked bytes of an open file, piece by piece.
-fn pieces(object: Path, file: File, sums: Sums, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
-    let (file, sums) = (Arc::new(file), Arc::new(sums));
-    futures::stream::try_unfold(range, move |rest| {
-        let (object, file, sums) = (object.clone(), Arc::clone(&file), Arc::clone(&sums));
-        async move {
-            if rest.is_empty() {
-                return Ok(None);
-            }
-            let piece = rest.start..rest.end.min((rest.start / BLOCK * BLOCK).saturating_add(CHUNK));
-            let cover = sums.cover(&piece);
-            let bytes = blocking(move || {
-                let bytes = read_at(&file, &cover).map_err(local)?;
-                if sums.fit(cover.start, &bytes) {
-                    let covers = [cover];
-                    Ok(part(&covers, &[bytes], &piece))
-                } else {
-                    Err(damaged(&object, "its bytes are not those that were written"))
-                }
-            })
-            .await?;
-            let next = rest.start + bytes.len() as u64..rest.end;
-            Ok(Some((bytes, next)))
-        }
-    })
-    .boxed()
 }
 
 impl fmt::Display for ChecksumStore {

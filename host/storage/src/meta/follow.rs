@@ -4,7 +4,10 @@
 //! the store again.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,6 +21,9 @@ const POLL: Duration = Duration::from_millis(250);
 /// How often another generation is looked for.
 const LOOK_FOR_GENERATION: Duration = Duration::from_secs(2);
 
+/// No commit has this number.
+const NOTHING: u64 = u64::MAX;
+
 /// How far a reader has come.
 #[derive(Debug)]
 pub(super) struct Followed {
@@ -30,7 +36,7 @@ pub(super) struct Followed {
 
 impl Default for Followed {
     fn default() -> Self {
-        Self { began: Instant::now(), seq: AtomicU64::new(0), looked: AtomicU64::new(0) }
+        Self { began: Instant::now(), seq: AtomicU64::new(NOTHING), looked: AtomicU64::new(0) }
     }
 }
 
@@ -50,8 +56,9 @@ impl Meta {
         let moved = async {
             let bucket = self.bucket()?;
             let generation = generation::present(&bucket).await?;
-            if generation != self.store().generation {
-                self.shared.store.store(Store::follow(&bucket, generation).await?.into());
+            let store = self.store();
+            if generation != store.generation {
+                self.move_to(&bucket, generation, &store).await?;
             }
             Ok::<_, StorageError>(self.store().generation != from.generation)
         };
@@ -74,15 +81,23 @@ impl Meta {
             let generation = generation::present(&bucket).await?;
             followed.looked.store(now, Relaxed);
             if status.close_reason.is_some() || generation != store.generation {
-                let next = Store::follow(&bucket, generation).await?;
-                followed.seq.store(next.status().durable_seq, Relaxed);
-                self.shared.store.store(next.into());
-                // Reads that are under way fail, and are asked again.
-                let _ = store.close().await;
-                return Ok(true);
+                self.move_to(&bucket, generation, &store).await?;
             }
         }
-        Ok(followed.seq.swap(status.durable_seq, Relaxed) != status.durable_seq)
+        // Also what another call moved to is new to this one.
+        let seq = self.store().status().durable_seq;
+        Ok(followed.seq.swap(seq, Relaxed) != seq)
+    }
+
+    /// Reads a generation from now on.
+    async fn move_to(&self, bucket: &Bucket, generation: u64, from: &Arc<Store>) -> Result<()> {
+        let next = Arc::new(Store::follow(bucket, generation).await?);
+        let has_moved = Arc::ptr_eq(&self.shared.store.compare_and_swap(from, Arc::clone(&next)), from);
+        // Of two that moved at once, one did for both. Reads of before that are under way fail, and are asked again.
+        let left = if has_moved { from } else { &next };
+        self.shared.followed.seq.store(NOTHING, Relaxed);
+        let _ = left.close().await;
+        Ok(())
     }
 }
 
@@ -97,7 +112,7 @@ impl Store {
         let build = DbReader::builder(generation::folder(generation), bucket.store())
             .with_reader_mode(DbReaderMode::FollowLatest)
             .with_options(options)
-            .with_db_cache(std::sync::Arc::new(BlockCache::default()), 0)
+            .with_db_cache(Arc::new(BlockCache::default()), 0)
             .build();
         let opened = bucket.io().spawn(build).await.map_err(|_| StorageError::TaskLost)?;
         match opened {

@@ -97,9 +97,15 @@ impl Meta {
             );
         }
         drop(old);
-        let litter = generation::others(bucket, self.store().generation).await?;
+        self.sweep_others(bucket).await
+    }
+
+    /// Deletes what other generations left. For whoever keeps transactions out.
+    pub(super) async fn sweep_others(&self, bucket: &Bucket) -> Result<()> {
+        let left = generation::others(bucket, self.store().generation).await?;
+        // This host writes, and did when the folders were listed: none of them is what a successor has begun.
         self.beat_alone().await?;
-        generation::sweep(bucket, &litter).await
+        generation::sweep(bucket, &left).await
     }
 }
 

@@ -248,6 +248,19 @@ async fn a_reader_sees_what_the_writer_wrote_through_a_renewal_and_writes_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_was_superseded_sweeps_nothing_of_its_successor() {
+    let bucket = buckets(BucketKind::Memory).await.primary();
+    let old = Meta::open(&bucket, MetaOptions::default()).await.unwrap();
+    let new = Meta::open(&bucket, MetaOptions::default()).await.unwrap();
+    let begun = object_store::path::Path::from("_meta/2/half");
+    object_store::ObjectStoreExt::put(&*bucket.store(), &begun, "x".into()).await.unwrap();
+    assert!(old.sweep_others(&bucket).await.unwrap_err().is_fenced());
+    assert!(object_store::ObjectStoreExt::head(&*bucket.store(), &begun).await.is_ok());
+    new.sweep_others(&bucket).await.unwrap();
+    assert!(object_store::ObjectStoreExt::head(&*bucket.store(), &begun).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_older_writer_is_fenced() {
     let bucket = buckets(BucketKind::Memory).await.primary();
     let old = Meta::open(&bucket, MetaOptions::default()).await.unwrap();

@@ -74,6 +74,24 @@ async fn an_interrupted_deletion_is_finished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_was_superseded_sweeps_nothing_of_its_successor() {
+    let directory = TempDir::new().unwrap();
+    let old = Host::open(&directory).await;
+    old.write("people", vec![rows(0, 10)]).await.unwrap();
+    let new = Host::open_as(specs(&directory), Claim::TakeOver).await;
+    // What a first write of the successor has put there so far.
+    let begun = directory.path().join("primary").join(DATASETS).join("begun");
+    std::fs::create_dir_all(&begun).unwrap();
+    std::fs::write(begun.join("part.parquet"), "x").unwrap();
+    let error = Arc::clone(&old.tables).repair().await.unwrap_err();
+    assert!(matches!(&error, TableError::Storage(error) if error.is_fenced()), "{error:?}");
+    assert!(begun.exists(), "what it took for litter is not its own");
+    Arc::clone(&new.tables).repair().await.unwrap();
+    assert!(!begun.exists());
+    assert_eq!(new.number("SELECT count(id) FROM people").await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_catalog_sweeps_no_datasets() {
     let directory = TempDir::new().unwrap();
     let host = Host::open(&directory).await;
