@@ -55,6 +55,7 @@ mod tests {
             "truth-folder",
             "distribution",
             "schedule",
+            "compaction",
             "erasure",
             "admin",
             "admin-2",

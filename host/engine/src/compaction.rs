@@ -159,7 +159,7 @@ impl Engine {
             let engine = Arc::downgrade(self);
             self.tasks.spawn("owed index purge", async move {
                 let Some(engine) = engine.upgrade() else { return };
-                let by = system("compaction", engine.clock.now());
+                let by = SystemActor::Compaction.stamp(engine.clock.now());
                 let paid = async {
                     engine.purge_indexes(&by, &dataset, Step::UNKNOWN, INDEX_PATIENCE).await?;
                     engine.no_longer_owe(&dataset).await

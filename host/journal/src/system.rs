@@ -20,14 +20,16 @@ pub enum SystemActor {
     Distribution,
     /// A time of the settings.
     Schedule,
+    /// What an interrupted compaction left owing.
+    Compaction,
     /// An older copy of a bucket, from which is erased again what was.
     Erasure,
 }
 
 impl SystemActor {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Host, Self::PluginFolder, Self::TruthFolder, Self::Distribution, Self::Schedule, Self::Erasure];
+    pub const ALL: [Self; 7] =
+        [Self::Host, Self::PluginFolder, Self::TruthFolder, Self::Distribution, Self::Schedule, Self::Compaction, Self::Erasure];
 
     /// The name as it stands in events.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +39,7 @@ impl SystemActor {
             Self::TruthFolder => "truth-folder",
             Self::Distribution => "distribution",
             Self::Schedule => "schedule",
+            Self::Compaction => "compaction",
             Self::Erasure => "erasure",
         }
     }

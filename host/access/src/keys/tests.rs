@@ -254,6 +254,7 @@ async fn a_name_that_the_server_acts_under_is_refused() {
         "truth-folder",
         "distribution",
         "schedule",
+        "compaction",
         "erasure",
         "admin",
         "admin-7",

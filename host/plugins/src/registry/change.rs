@@ -145,7 +145,7 @@ impl Registry {
     }
 }
 
-fn pin_text(pin: &Pin) -> String {
+pub(super) fn pin_text(pin: &Pin) -> String {
     match pin {
         Pin::Active => "active".to_owned(),
         Pin::Version(version) => version.to_string(),

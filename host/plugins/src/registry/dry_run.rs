@@ -131,7 +131,7 @@ impl Registry {
         };
         let found = plugin.record.find(&pin).and_then(|record| plugin.version(&record.digest));
         let version =
-            found.ok_or_else(|| PluginError::UnknownVersion { plugin: name.clone(), version: super::pin_text(&pin) })?;
+            found.ok_or_else(|| PluginError::UnknownVersion { plugin: name.clone(), version: super::change::pin_text(&pin) })?;
         let kind = input.kind();
         if !version.record.kinds.contains(&kind) {
             return Err(invalid(&format!("`{}` is no {kind}", version.id)));
