@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use lakehouse_access::{AccessError, Action, Caller};
 use lakehouse_catalog::CatalogError;
-use lakehouse_ingest::{Format, IngestError, IngestMode, IngestReport, IngestRequest, OnError};
+use lakehouse_ingest::{Format, IngestError, IngestMode, IngestReport, IngestRequest, OnError, Pulled};
 use lakehouse_tables::TableError;
 use lakehouse_types::{BucketName, ColumnName, DatasetName, ViewName};
 
@@ -83,8 +83,16 @@ impl Engine {
                     false => Err(io::Error::other(AccessError::Ended)),
                 };
                 let (body, turn) = turns.when_whole(body, look);
-                let report = ingest.run(request, body).await.map_err(refusal)?;
-                debug_assert!(turn.seen().is_some(), "what was read whole had its turn");
+                // What is left of an append is to wait for the disk, which many do together. Others still hold or read their keys.
+                let is_light = request.mode == IngestMode::Append;
+                let report = match ingest.read(request, body).await.map_err(refusal)? {
+                    Pulled::Replayed(report) => report,
+                    Pulled::Whole(whole) => {
+                        debug_assert!(turn.seen().is_some(), "what was read whole had its turn");
+                        let _turn = Some(turn).filter(|_| !is_light);
+                        whole.commit().await.map_err(EngineError::from)?
+                    }
+                };
                 Ok(Ingested { is_repeat: report.is_repeat, report })
             })
             .await;

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::rows::Rows;
 use crate::spool::Spool;
+use crate::whole::{Pulled, WholeRead};
 use crate::{Format, IngestError, columnar, delimited, json};
 
 /// Batches that wait for the table.
@@ -156,6 +157,21 @@ impl Ingest {
         request: IngestRequest,
         body: impl Stream<Item = io::Result<Bytes>> + Send,
     ) -> Result<IngestReport, IngestError> {
+        match self.read(request, body).await? {
+            Pulled::Replayed(report) => Ok(report),
+            Pulled::Whole(whole) => whole.commit().await,
+        }
+    }
+
+    /// Takes a body and writes its rows, none of which is visible before they are committed.
+    ///
+    /// # Errors
+    /// When the body is broken, does not fit the dataset, or cannot be stored; the dataset is then as before.
+    pub async fn read(
+        &self,
+        request: IngestRequest,
+        body: impl Stream<Item = io::Result<Bytes>> + Send,
+    ) -> Result<Pulled, IngestError> {
         let started = Instant::now();
         let mode = request.mode.into();
         let named = request
@@ -178,7 +194,7 @@ impl Ingest {
             started,
         };
         let mut writer = match self.tables.begin(spec).await? {
-            Begin::Replayed(report) => return Ok(report),
+            Begin::Replayed(report) => return Ok(Pulled::Replayed(report)),
             Begin::Writer(writer) => writer,
         };
         let (out, mut batches) = mpsc::channel(QUEUE);
@@ -193,7 +209,10 @@ impl Ingest {
             }
         }
         match reading.await? {
-            Ok((rejected, rejected_rows)) => Ok(writer.finish(rejected, rejected_rows).await?),
+            Ok((rejected, rejected_rows)) => {
+                let writer = writer.close().await?;
+                Ok(Pulled::Whole(Box::new(WholeRead { writer, rejected, rejected_rows })))
+            }
             Err(error) => {
                 writer.abort().await;
                 Err(error)

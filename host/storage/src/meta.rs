@@ -231,6 +231,12 @@ impl Meta {
         Ok(OnIo::future(&self.shared.io, work).await?)
     }
 
+    /// Whether a commit asks for the disk by itself: where a log write costs nothing but time, waiting for others makes nothing better.
+    /// Those that come while one is written share the next.
+    pub(crate) fn flushes_at_once(&self) -> bool {
+        self.shared.bucket.load().as_ref().is_some_and(|bucket| bucket.local_path().is_some())
+    }
+
     /// Counts a commit, and now and then moves the log's records into sorted files in the background.
     pub(crate) fn committed(&self) {
         let commits = self.shared.commits.fetch_add(1, Relaxed) + 1;

@@ -117,7 +117,14 @@ impl Submitted {
     /// When the store closed first; the commit's outcome is then unknown until the next start.
     pub async fn durable(self) -> Result<()> {
         match &self.handle {
-            Some(handle) => self.meta.on_io(handle.await_durable()).await,
+            Some(handle) => {
+                let db = self.store.db()?;
+                if self.meta.flushes_at_once() {
+                    // What this cannot do, the wait below tells.
+                    let _ = self.meta.on_io(db.flush()).await;
+                }
+                self.meta.on_io(handle.await_durable()).await
+            }
             // It changed nothing, but what it read may still be on its way.
             None => self.meta.on_io(self.store.db()?.flush()).await,
         }

@@ -83,7 +83,7 @@ impl Tables {
             match table.log.commit(commit).await {
                 Ok(snapshot) => {
                     let (tombstones, hidden) = (state.tombstones.clone(), state.hidden);
-                    let next = DatasetState::new(table.name.clone(), table.folder.clone(), snapshot, tombstones, hidden)?;
+                    let next = table.state_of(snapshot, tombstones, hidden)?;
                     table.set_state(Some(next.into()));
                     return Ok(());
                 }

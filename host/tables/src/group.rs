@@ -252,7 +252,7 @@ impl Tables {
             })
             .await?;
         let tombstones = Arc::clone(&state.tombstones);
-        let next = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, hidden)?;
+        let next = table.state_of(snapshot, tombstones, hidden)?;
         table.set_state(Some(Arc::new(next)));
         Ok(())
     }

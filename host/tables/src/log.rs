@@ -19,6 +19,7 @@ use lakehouse_journal::Stamp;
 use lakehouse_types::DatasetName;
 use object_store_13::ObjectStore;
 use object_store_13::prefix::PrefixStore;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::folder::Folder;
@@ -36,6 +37,9 @@ const WRITE_ID: &str = "lakehouseWrite";
 pub(crate) const EPOCH: &str = "lakehouseEpoch";
 /// What compacted files grow to.
 const TARGET_BYTES: i64 = 256 << 20;
+/// A snapshot is loaded anew after so many commits, and one more for so many files: a checkpoint names all of them.
+const MIN_PIECES: u64 = 16;
+const FILES_PER_PIECE: u64 = 64;
 /// How often a commit is tried again when a foreign writer took the version.
 const RETRIES: usize = 3;
 
@@ -44,6 +48,16 @@ const RETRIES: usize = 3;
 pub(crate) struct Log {
     dataset: DatasetName,
     store: LogStoreRef,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What need not be looked up in the log again.
+#[derive(Debug, Default)]
+struct Known {
+    /// The number of the application transaction, as of a version.
+    sequence: Option<(u64, i64)>,
+    /// The version of the snapshot that was loaded last. Each commit since then is one more piece of those that follow from it.
+    loaded: Option<u64>,
 }
 
 impl fmt::Debug for Log {
@@ -57,7 +71,7 @@ impl Log {
         let root: Arc<dyn ObjectStore> = Arc::new(Ordered(folder.bucket().compat()));
         let prefixed = Arc::new(PrefixStore::new(Arc::clone(&root), folder.path()));
         let store = default_logstore(prefixed, root, &folder.url()?, &StorageConfig::default());
-        Ok(Self { dataset, store })
+        Ok(Self { dataset, store, known: Arc::default() })
     }
 
     fn failed(&self, source: DeltaTableError) -> TableError {
@@ -66,7 +80,47 @@ impl Log {
 
     /// The newest snapshot.
     pub(crate) async fn load(&self) -> Result<EagerSnapshot, TableError> {
-        EagerSnapshot::try_new(self.store.as_ref(), None).await.map_err(|source| self.failed(source))
+        let snapshot = EagerSnapshot::try_new(self.store.as_ref(), None).await.map_err(|source| self.failed(source))?;
+        self.known.lock().loaded = Some(snapshot.version());
+        Ok(snapshot)
+    }
+
+    /// A snapshot of one piece in the place of one of many, each of which every commit goes through; and a checkpoint, which every start
+    /// and reader gains from, too.
+    ///
+    /// It fails without harm: the snapshot is as good as before.
+    async fn gathered(&self, snapshot: EagerSnapshot) -> EagerSnapshot {
+        let version = snapshot.version();
+        let pieces = version.saturating_sub(*self.known.lock().loaded.get_or_insert(version));
+        let files = snapshot.try_log_data().map_or(0, |files| files.num_files() as u64);
+        if pieces < MIN_PIECES + files / FILES_PER_PIECE {
+            return snapshot;
+        }
+        let gathered = async {
+            self.checkpoint(version).await?;
+            self.load().await
+        };
+        match gathered.await {
+            Ok(gathered) if gathered.version() == version => gathered,
+            Ok(_) => snapshot,
+            Err(error) => {
+                tracing::warn!(dataset = %self.dataset, %error, "a table's log stays long for now");
+                self.known.lock().loaded = Some(version);
+                snapshot
+            }
+        }
+    }
+
+    async fn checkpoint(&self, version: u64) -> Result<(), TableError> {
+        let mut table = DeltaTable::new(Arc::clone(&self.store));
+        table.load().await.map_err(|source| self.failed(source))?;
+        if table.version() != Some(version) {
+            return Err(TableError::Conflict {
+                dataset: self.dataset.clone(),
+                source: Box::new(DeltaTableError::Generic("a foreign writer committed".to_owned())),
+            });
+        }
+        create_checkpoint(&table, None).await.map_err(|source| self.failed(source))
     }
 
     /// The version that a write made, looked for after version `base`; `None` if there is no such commit.
@@ -107,28 +161,27 @@ impl Log {
     /// Shortens the log to a checkpoint of `version`, the newest, and answers a snapshot that stands on it alone, with the number
     /// of objects that are gone. Whoever calls it holds the table's queue.
     pub(crate) async fn trim(&self, folder: &Folder, version: u64) -> Result<(EagerSnapshot, u64), TableError> {
-        let mut table = DeltaTable::new(Arc::clone(&self.store));
-        table.load().await.map_err(|source| self.failed(source))?;
-        if table.version() != Some(version) {
-            return Err(TableError::Conflict {
-                dataset: self.dataset.clone(),
-                source: Box::new(DeltaTableError::Generic("a foreign writer committed".to_owned())),
-            });
-        }
-        create_checkpoint(&table, None).await.map_err(|source| self.failed(source))?;
+        self.checkpoint(version).await?;
         // Whoever reads from now on reads the checkpoint: only then does what it stands for go.
         let snapshot = self.load().await?;
         let deleted = delete_log_before(folder, version).await?;
         Ok((snapshot, deleted))
     }
 
+    /// The number of the last application transaction as of this version.
+    async fn sequence_at(&self, snapshot: &EagerSnapshot) -> Result<Option<i64>, DeltaTableError> {
+        let known = self.known.lock().sequence;
+        match known {
+            Some((version, sequence)) if version == snapshot.version() => Ok(Some(sequence)),
+            _ => snapshot.transaction_version(self.store.as_ref(), APPLICATION).await,
+        }
+    }
+
     /// Commits a write and answers the snapshot that holds it. Once the log has the commit, nothing makes this fail.
     pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<EagerSnapshot, CommitFailure> {
         let Commit { snapshot, actions, writes, epoch, operation, erasure, by, rows } = commit;
         let before = match snapshot {
-            Some(snapshot) => {
-                snapshot.transaction_version(self.store.as_ref(), APPLICATION).await.map_err(CommitFailure::Refused)?
-            }
+            Some(snapshot) => self.sequence_at(snapshot).await.map_err(CommitFailure::Refused)?,
             None => None,
         };
         let sequence = before.map_or(1, |before| before + 1);
@@ -144,6 +197,8 @@ impl Log {
         let properties = CommitProperties::default()
             .with_max_retries(RETRIES)
             .with_cleanup_expired_logs(Some(false))
+            // See `gathered`.
+            .with_create_checkpoint(false)
             .with_metadata(info.map(|(name, value)| (name.to_owned(), value)))
             .with_application_transactions(
                 [transaction].into_iter().chain(erasure.map(|number| Transaction::new(ERASURES, number.cast_signed()))).collect(),
@@ -171,7 +226,11 @@ impl Log {
             other => CommitFailure::Unclear(other),
         })?;
         match committed.await {
-            Ok(finished) => Ok(finished.snapshot.snapshot().clone()),
+            Ok(finished) => {
+                let snapshot = finished.snapshot.snapshot().clone();
+                self.known.lock().sequence = Some((snapshot.version(), sequence));
+                Ok(self.gathered(snapshot).await)
+            }
             Err(error) => {
                 tracing::warn!(dataset = %self.dataset, error = %error, "the work after a commit failed; the commit stands");
                 self.load().await.map_err(|_| CommitFailure::Unclear(error))

@@ -16,7 +16,7 @@ use crate::log::CommitFailure;
 use crate::records::{Counters, Intent, Outcome, Pending, Stage};
 use crate::retire::Retiring;
 use crate::table::{Queue, Table};
-use crate::{DatasetState, TableError, Tables, Tombstones, WriteMode};
+use crate::{TableError, Tables, Tombstones, WriteMode};
 
 impl Tables {
     /// Makes the intent of a write durable, or how far it has come.
@@ -66,7 +66,7 @@ impl Tables {
             let column = record.and_then(|record| record.key_column);
             let tombstones = self.load_tombstones(table.folder.id(), column).await?;
             self.load_retired_of(table.folder.id()).await?;
-            let state = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, counters.hidden)?;
+            let state = table.state_of(snapshot, tombstones, counters.hidden)?;
             table.set_state(Some(Arc::new(state)));
         }
         Ok(())
@@ -147,7 +147,7 @@ impl Tables {
             }
         }
         let tombstones = keyed_by(table.tombstones(), pending.key_column.clone());
-        let state = DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, hidden);
+        let state = table.state_of(snapshot, tombstones, hidden);
         // It is published, but not to be seen yet.
         let state = state.inspect_err(|_| queue.doubt(write))?;
         table.set_state(Some(Arc::new(state)));

@@ -147,7 +147,7 @@ impl Tables {
                 return Ok(None);
             }
             let snapshot = table.log.load().await?;
-            DatasetState::new(record.name.clone(), Arc::clone(&folder), snapshot, Arc::clone(&tombstones), hidden).map(Some)
+            table.state_of(snapshot, Arc::clone(&tombstones), hidden).map(Some)
         };
         let loaded: Result<Option<DatasetState>, TableError> = loaded.await;
         let table = match loaded {

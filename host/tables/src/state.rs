@@ -54,17 +54,19 @@ pub(crate) struct DataFile {
 }
 
 impl DatasetState {
-    /// Reads the file list of a snapshot.
+    /// Reads the file list of a snapshot; what is known of files from another version is not read again.
     pub(crate) fn new(
         name: DatasetName,
         folder: Arc<Folder>,
         snapshot: EagerSnapshot,
         tombstones: Arc<Tombstones>,
         hidden: u64,
+        known: Option<&Self>,
     ) -> Result<Self, TableError> {
         let corrupt = |what| TableError::Corrupt { dataset: name.clone(), what };
         let schema = snapshot.arrow_schema();
         let scan_schema = scanned(&schema);
+        let known = known.filter(|known| known.scan_schema == scan_schema).map_or(&[][..], |known| &known.files);
         let mut files = Vec::new();
         for view in snapshot.try_log_data().map_err(|_| corrupt("its log cannot be replayed"))?.iter() {
             if view.deletion_vector_descriptor().is_some() {
@@ -73,7 +75,11 @@ impl DatasetState {
             let size = u64::try_from(view.size()).map_err(|_| corrupt("a file has a negative size"))?;
             let location = folder.path().parts().chain(view.object_store_path().parts()).collect::<Path>();
             let last_modified = DateTime::<Utc>::from_timestamp_millis(view.modification_time()).unwrap_or_default();
-            let statistics = Arc::new(from_log(&scan_schema, view.stats().as_deref(), size));
+            let statistics = match known.binary_search_by(|file| file.meta.location.cmp(&location)) {
+                // A file's name is its own: nothing is written under it again.
+                Ok(at) => Arc::clone(&known[at].statistics),
+                Err(_) => Arc::new(from_log(&scan_schema, view.stats().as_deref(), size)),
+            };
             let meta = ObjectMeta { location, last_modified, size, e_tag: None, version: None };
             files.push(DataFile { meta, statistics });
         }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
+use deltalake_core::kernel::EagerSnapshot;
 use lakehouse_types::DatasetName;
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
@@ -84,6 +85,17 @@ impl Table {
 
     pub(crate) fn state(&self) -> Option<Arc<DatasetState>> {
         self.state.load_full()
+    }
+
+    /// The state that a snapshot makes.
+    pub(crate) fn state_of(
+        &self,
+        snapshot: EagerSnapshot,
+        tombstones: Arc<Tombstones>,
+        hidden: u64,
+    ) -> Result<DatasetState, TableError> {
+        let known = self.state();
+        DatasetState::new(self.name.clone(), Arc::clone(&self.folder), snapshot, tombstones, hidden, known.as_deref())
     }
 
     /// Why there is no state, if there is none and there was one before the start.

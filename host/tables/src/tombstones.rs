@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -16,6 +16,7 @@ use lakehouse_types::ColumnName;
 use serde_json::Value;
 
 use crate::mark::mark;
+use crate::sieve::Sieve;
 
 /// The tombstoned keys of one dataset. Cheap to probe, free when empty.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +27,11 @@ pub struct Tombstones {
     integers: HashSet<i128>,
     /// The least and the greatest integer.
     bounds: Option<(i128, i128)>,
-    /// Bit `min(length, 63)` is set if a key has that length: most probes end here.
+    /// Bit `min(length, 63)` is set if a key has that length.
     lengths: u64,
+    /// Most probes end here.
+    text_sieve: Sieve,
+    integer_sieve: Sieve,
     /// Of the keys, in whatever order.
     sum: u64,
 }
@@ -40,7 +44,9 @@ impl Tombstones {
         let bounds = integers.iter().min().copied().zip(integers.iter().max().copied());
         let lengths = texts.iter().fold(0, |bits, text| bits | length_bit(text));
         let sum = texts.iter().fold(0u64, |sum, text| sum.wrapping_add(mark(text.as_bytes())));
-        Self { column, texts, integers, bounds, lengths, sum }
+        let text_sieve = Sieve::of(texts.iter().map(AsRef::<str>::as_ref));
+        let integer_sieve = Sieve::of(integers.iter());
+        Self { column, texts, integers, bounds, lengths, text_sieve, integer_sieve, sum }
     }
 
     /// Whether nothing is hidden, so that a scan needs no mask.
@@ -64,7 +70,7 @@ impl Tombstones {
 
     /// Whether the key with this text form is hidden.
     pub fn contains(&self, text: &str) -> bool {
-        self.lengths & length_bit(text) != 0 && self.texts.contains(text)
+        self.lengths & length_bit(text) != 0 && self.text_sieve.passes(text) && self.texts.contains(text)
     }
 
     /// The text forms, in no order.
@@ -144,7 +150,7 @@ impl Tombstones {
         let values = column.as_primitive::<T>();
         keep(column, |row| {
             let value: i128 = values.value(row).into();
-            !((low..=high).contains(&value) && self.integers.contains(&value))
+            !((low..=high).contains(&value) && self.integer_sieve.passes(&value) && self.integers.contains(&value))
         })
     }
 
@@ -154,12 +160,10 @@ impl Tombstones {
 }
 
 fn keep(column: &ArrayRef, visible: impl Fn(usize) -> bool) -> BooleanBuffer {
-    let mut bits = BooleanBufferBuilder::new(column.len());
     match column.logical_nulls() {
-        None => (0..column.len()).for_each(|row| bits.append(visible(row))),
-        Some(nulls) => (0..column.len()).for_each(|row| bits.append(nulls.is_null(row) || visible(row))),
+        None => BooleanBuffer::collect_bool(column.len(), visible),
+        Some(nulls) => BooleanBuffer::collect_bool(column.len(), |row| nulls.is_null(row) || visible(row)),
     }
-    bits.finish()
 }
 
 fn length_bit(text: &str) -> u64 {

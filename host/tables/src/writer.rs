@@ -107,6 +107,27 @@ impl TableWriter {
         }
     }
 
+    /// Closes the files: what is left is to commit. When the caller leaves, the write is undone.
+    ///
+    /// # Errors
+    /// When a file cannot be written; the write is undone then.
+    pub async fn close(mut self) -> Result<Self, TableError> {
+        let Some(mut work) = self.work.take() else {
+            return Err(TableError::Internal { what: "a finished writer was closed" });
+        };
+        let io = work.tables.io.clone();
+        io.spawn(async move {
+            match work.close().await {
+                Ok(()) => Ok(Self { work: Some(work) }),
+                Err(error) => {
+                    work.discard().await;
+                    Err(error)
+                }
+            }
+        })
+        .await?
+    }
+
     /// Commits all batches as one version. Goes on when the caller leaves. The answer is durable, and visible to the next read.
     ///
     /// `rejected` are the first of the `rejected_rows` rows that the reader left out.

@@ -25,8 +25,6 @@ const MAX_VERSIONS: usize = 1000;
 /// Plugins of one server.
 const MAX_PLUGINS: usize = 1000;
 
-/// Who installs what is dropped into the watched folder.
-
 /// A component that has been read.
 struct Candidate {
     digest: Digest,

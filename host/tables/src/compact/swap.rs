@@ -188,7 +188,7 @@ impl Tables {
         };
         let tombstones = keyed_by(Some(left), column);
         let state = match snapshot {
-            Some(snapshot) => DatasetState::new(table.name.clone(), Arc::clone(&table.folder), snapshot, tombstones, hidden)?,
+            Some(snapshot) => table.state_of(snapshot, tombstones, hidden)?,
             None => before.with_tombstones(tombstones, hidden),
         };
         table.set_state(Some(Arc::new(state)));
