@@ -56,3 +56,23 @@ async fn appends_that_wait_together_share_a_commit_and_keep_their_own_outcomes()
     let host = host.restart(&directory).await;
     assert_eq!(host.number("SELECT count(*) FROM people").await, WRITERS as i64);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_commits_are_gathered_in_checkpoints() {
+    let directory = TempDir::new().unwrap();
+    let host = Host::open(&directory).await;
+    for n in 0..40 {
+        host.write("people", vec![rows(n, n + 1)]).await.unwrap();
+    }
+    let log = std::fs::read_dir(host.folder("people").join("_delta_log")).unwrap();
+    let names: Vec<String> = log.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names.iter().filter(|name| name.ends_with(".checkpoint.parquet")).count(), 2, "{names:?}");
+    assert_eq!(host.number("SELECT count(DISTINCT id) FROM people").await, 40);
+    let version = host.tables.dataset(&name("people")).unwrap().version;
+    let host = host.restart(&directory).await;
+    assert_eq!(host.number("SELECT count(DISTINCT id) FROM people").await, 40);
+    let state = host.tables.dataset(&name("people")).unwrap();
+    assert_eq!((state.version, state.rows), (version, 40));
+    host.write("people", vec![rows(40, 41)]).await.unwrap();
+    assert_eq!(host.number("SELECT count(DISTINCT id) FROM people").await, 41);
+}
