@@ -27,6 +27,10 @@ use crate::DatasetState;
 
 /// Below this many rows a second partition costs more than it brings.
 const ROWS_WORTH_SPLITTING: u64 = 20_000;
+/// To open a file of less than this takes about as long as to read it.
+const SMALL_FILE_BYTES: u64 = 1 << 20;
+/// Partitions for each that was asked for, where files are small: while one opens its next file, another reads.
+const STREAMS_OF_SMALL_FILES: usize = 2;
 
 /// One version as a table.
 #[derive(Debug)]
@@ -48,6 +52,9 @@ impl DatasetProvider {
         if partitions < 2 || self.state.rows < ROWS_WORTH_SPLITTING {
             return whole;
         }
+        let are_small = self.state.bytes < SMALL_FILE_BYTES * self.state.files.len() as u64;
+        let is_worth_it = are_small && self.state.files.len() > partitions * STREAMS_OF_SMALL_FILES;
+        let partitions = if is_worth_it { partitions * STREAMS_OF_SMALL_FILES } else { partitions };
         let split = FileGroupPartitioner::new()
             .with_target_partitions(partitions)
             .with_repartition_file_min_size(0)
