@@ -246,19 +246,8 @@ async fn no_two_keys_ever_share_a_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_the_server_acts_under_is_refused() {
     let door = Door::new().await;
-    for name in [
-        "anonymous",
-        "lakehouse",
-        "local",
-        "plugin-folder",
-        "truth-folder",
-        "distribution",
-        "schedule",
-        "compaction",
-        "erasure",
-        "admin",
-        "admin-7",
-    ] {
+    let own = lakehouse_journal::SystemActor::ALL.map(lakehouse_journal::SystemActor::as_str);
+    for name in own.into_iter().chain(["anonymous", "local", "admin", "admin-7"]) {
         let error = door.create(json!({"name": name, "role": "reader"})).await.unwrap_err();
         assert!(matches!(error, AccessError::NameReserved { .. }), "{name}: {error}");
     }
