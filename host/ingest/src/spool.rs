@@ -1,4 +1,4 @@
-//! The body on disk: decompressed, digested, read as often as needed.
+//! The body on disk: decompressed, digested, read as often as needed. A small one stays in memory, where a file costs nothing to make.
 //!
 //! **Invariant**: the file has no name, so that it goes with the process; it never grows past its limit, however well a body is
 //! compressed; a compressed body that was cut short is refused.
@@ -22,6 +22,9 @@ const QUEUE: usize = 8;
 const HEAD_BYTES: u64 = 8;
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 256 << 10;
+
+/// Bodies up to this size stay in memory.
+const SMALL_BYTES: u64 = 256 << 10;
 
 /// A body, plain.
 #[derive(Debug)]
@@ -77,16 +80,13 @@ fn head(file: &File) -> io::Result<Vec<u8>> {
 }
 
 fn spool(folder: &Path, limit_bytes: u64, mut incoming: mpsc::Receiver<Bytes>) -> Result<Spool, IngestError> {
-    std::fs::create_dir_all(folder).map_err(IngestError::Spool)?;
-    let mut raw = tempfile::tempfile_in(folder).map_err(IngestError::Spool)?;
+    let mut raw = Growing::new(folder, limit_bytes)?;
     let mut digest = Sha256::new();
-    let mut written = 0;
     while let Some(piece) = incoming.blocking_recv() {
-        written += piece.len() as u64;
-        check(written, limit_bytes)?;
         digest.update(&piece);
-        raw.write_all(&piece).map_err(IngestError::Spool)?;
+        raw.write(&piece)?;
     }
+    let raw = raw.file;
     let source = || Ok(BufReader::with_capacity(COPY_BYTES, rewound(&raw)?));
     let file = match head(&raw).map_err(IngestError::Spool)?.as_slice() {
         [0x1f, 0x8b, ..] => {
@@ -103,24 +103,67 @@ fn spool(folder: &Path, limit_bytes: u64, mut incoming: mpsc::Receiver<Bytes>) -
 }
 
 fn expand(folder: &Path, limit_bytes: u64, mut decoder: impl Read, what: &'static str) -> Result<File, IngestError> {
-    let mut plain = tempfile::tempfile_in(folder).map_err(IngestError::Spool)?;
+    let mut plain = Growing::new(folder, limit_bytes)?;
     let mut chunk = vec![0; COPY_BYTES];
-    let mut written = 0;
     loop {
         let read = match decoder.read(&mut chunk) {
-            Ok(0) => return Ok(plain),
+            Ok(0) => return Ok(plain.file),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(source) => return Err(IngestError::Broken { what, source: Box::new(source) }),
         };
-        written += read as u64;
-        check(written, limit_bytes)?;
-        plain.write_all(&chunk[..read]).map_err(IngestError::Spool)?;
+        plain.write(&chunk[..read])?;
     }
 }
 
-fn check(bytes: u64, limit_bytes: u64) -> Result<(), IngestError> {
-    if bytes > limit_bytes { Err(IngestError::TooLarge { limit_mib: limit_bytes >> 20 }) } else { Ok(()) }
+/// A file without a name, in memory while it is small.
+struct Growing<'f> {
+    folder: &'f Path,
+    limit_bytes: u64,
+    file: File,
+    is_in_memory: bool,
+    bytes: u64,
+}
+
+impl<'f> Growing<'f> {
+    fn new(folder: &'f Path, limit_bytes: u64) -> Result<Self, IngestError> {
+        let in_memory = in_memory();
+        let is_in_memory = in_memory.is_some();
+        let file = match in_memory {
+            Some(file) => file,
+            None => on_disk(folder)?,
+        };
+        Ok(Self { folder, limit_bytes, file, is_in_memory, bytes: 0 })
+    }
+
+    fn write(&mut self, piece: &[u8]) -> Result<(), IngestError> {
+        self.bytes += piece.len() as u64;
+        if self.bytes > self.limit_bytes {
+            return Err(IngestError::TooLarge { limit_mib: self.limit_bytes >> 20 });
+        }
+        if self.is_in_memory && self.bytes > SMALL_BYTES {
+            let mut file = on_disk(self.folder)?;
+            rewound(&self.file).and_then(|mut small| io::copy(&mut small, &mut file)).map_err(IngestError::Spool)?;
+            self.file = file;
+            self.is_in_memory = false;
+        }
+        self.file.write_all(piece).map_err(IngestError::Spool)
+    }
+}
+
+fn on_disk(folder: &Path) -> Result<File, IngestError> {
+    std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder)).map_err(IngestError::Spool)
+}
+
+/// `None` where the system has no such files.
+#[cfg(target_os = "linux")]
+fn in_memory() -> Option<File> {
+    rustix::fs::memfd_create("spool", rustix::fs::MemfdFlags::CLOEXEC).ok().map(File::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_memory() -> Option<File> {
+    None
 }
 
 #[cfg(test)]
@@ -159,6 +202,17 @@ mod tests {
             assert!(matches!(take(10_000, cut).await, Err(IngestError::Broken { .. })), "a cut body is no shorter body");
         }
         assert!(take(10, b"").await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_grows_out_of_memory_is_whole() {
+        let rows: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        for bytes in [super::SMALL_BYTES - 1, super::SMALL_BYTES, super::SMALL_BYTES + 1, rows.len() as u64] {
+            let body = &rows[..bytes as usize];
+            assert!(take(1 << 20, body).await.unwrap() == body, "{bytes}");
+            assert!(take(1 << 20, &gzip(body)).await.unwrap() == body, "{bytes}, packed");
+            assert!(matches!(take(bytes - 1, body).await, Err(IngestError::TooLarge { .. })), "{bytes}");
+        }
     }
 
     #[tokio::test]

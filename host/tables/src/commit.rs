@@ -6,15 +6,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use deltalake_core::kernel::{Action, EagerSnapshot};
+use deltalake_core::kernel::Action;
 use lakehouse_types::ColumnName;
 
 use crate::log::{Commit, CommitFailure, Operation, metadata, protocol};
 use crate::records::{Pending, Stage};
 use crate::schema::{friendly, is_key_type, widen};
+use crate::snapshot::Snapshot;
 use crate::table::Queue;
 use crate::tables::check_key_column;
-use crate::writer::Work;
+use crate::writer::{Work, hidden_rows};
 use crate::{Column, CommitReport, DatasetState, Rejected, TableError, WriteMode};
 
 impl Work {
@@ -56,11 +57,12 @@ impl Work {
             }
             let state = table.state();
             self.recount(state.as_ref()).await?;
-            self.intend().await?;
             self.replace_keys(state.as_ref()).await?;
+            self.encode_waiting().await?;
             let (actions, schema) = self.actions(state.as_deref())?;
             let pending = self.pending(state.as_deref(), &schema, rejected, rejected_rows)?;
             self.put_intent(Stage::Committing(Box::new(pending.clone()))).await?;
+            self.land().await?;
             Ok(Ok((state, actions, pending)))
         };
         let prepared: Result<Result<_, CommitReport>, TableError> = prepared.await;
@@ -102,18 +104,21 @@ impl Work {
         if self.tombstones.as_ref().is_some_and(|counted| Arc::ptr_eq(counted, &present.tombstones)) {
             return Ok(());
         }
-        self.tombstoned = 0;
+        self.tombstoned = self.waiting.iter().map(|batch| hidden_rows(&present.tombstones, batch)).sum();
+        if self.adds.is_empty() {
+            return Ok(());
+        }
         let keyed = present.tombstones.column.as_ref().zip(self.schema.as_ref());
         // Rows without a key column have NULL there, which hides nothing.
         if let Some((column, schema)) = keyed.filter(|(column, schema)| schema.index_of(column.as_str()).is_ok()) {
             let written = Arc::new(present.with_files(Arc::clone(schema), &self.adds));
             let found = self.tables.count(&written, column, Arc::clone(&present.tombstones)).await?;
-            self.tombstoned = found.values().sum();
+            self.tombstoned += found.values().sum::<u64>();
         }
         Ok(())
     }
 
-    async fn put_in_log(&self, snapshot: Option<&EagerSnapshot>, actions: Vec<Action>) -> Result<EagerSnapshot, CommitFailure> {
+    async fn put_in_log(&self, snapshot: Option<&Snapshot>, actions: Vec<Action>) -> Result<Snapshot, CommitFailure> {
         let commit = Commit {
             snapshot,
             actions,
@@ -234,10 +239,12 @@ impl Work {
     /// Does what a commit does up to its publication, and no more.
     pub(crate) async fn leave_behind(mut self, committed: bool) -> Pending {
         self.close().await.expect("files close");
+        self.encode_waiting().await.expect("rows are encoded");
         let state = self.table.state();
         let (actions, schema) = self.actions(state.as_deref()).expect("rows fit");
         let pending = self.pending(state.as_deref(), &schema, Vec::new(), 0).expect("keys fit");
         self.put_intent(Stage::Committing(Box::new(pending.clone()))).await.expect("an intent is kept");
+        self.land().await.expect("files are put");
         if committed {
             let snapshot = state.as_ref().map(|state| &state.snapshot);
             self.put_in_log(snapshot, actions).await.expect("the log takes the commit");

@@ -3,6 +3,8 @@
 //! Encoding runs on a blocking thread of its own, uploading on the I/O runtime: a large ingest holds a few batches, one row group
 //! and one part of an upload, whatever its size.
 //!
+//! What is small is encoded in memory, to be put where it belongs once its write is about to be committed.
+//!
 //! **Invariant**: each file's name begins with the id of its write, and a file that [`Encoder::finish`] names is durable.
 
 use std::io::Write;
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use deltalake_core::kernel::Add;
 use lakehouse_storage::Bucket;
 use object_store_13::buffered::BufWriter;
-use object_store_13::path::Path;
+use object_store_13::{ObjectStoreExt, path::Path};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::ParquetMetaData;
@@ -26,6 +28,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::TableError;
+use crate::folder::delete_objects;
+use crate::schema::conform;
 use crate::statistics::to_log;
 
 /// Rows of each of the first [`SMALL_GROUPS`] row groups: few enough that 100,000 rows scan on every core.
@@ -59,6 +63,13 @@ pub(crate) struct Target {
     pub(crate) write: String,
     /// Number of the next file of this write.
     pub(crate) first: usize,
+}
+
+impl Target {
+    /// The name of a file, counted from the next.
+    fn name(&self, number: usize) -> String {
+        format!("{}-{:05}.zstd.parquet", self.write, self.first + number)
+    }
 }
 
 impl Encoder {
@@ -106,6 +117,47 @@ enum Event {
     End(Box<ParquetMetaData>),
 }
 
+/// A file that nobody sees yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    path: Path,
+    bytes: Bytes,
+}
+
+impl Held {
+    /// Encodes a few batches that fit the schema.
+    pub(crate) fn encode(
+        schema: &SchemaRef,
+        batches: &[RecordBatch],
+        target: &Target,
+        modified_ms: i64,
+    ) -> Result<(Self, Add), TableError> {
+        let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties()?))?;
+        for batch in batches {
+            write_rows(&mut writer, &conform(batch, schema, 1)?)?;
+        }
+        let footer = writer.finish()?;
+        let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
+        let name = target.name(0);
+        let path = target.folder.clone().join(name.as_str());
+        let add = add(schema, name, bytes.len() as u64, modified_ms, &footer)?;
+        Ok((Self { path, bytes }, add))
+    }
+
+    /// Puts the file where it belongs. It is durable then.
+    pub(crate) async fn put(&self, bucket: &Bucket) -> Result<(), TableError> {
+        bucket.compat().put(&self.path, self.bytes.clone().into()).await?;
+        Ok(())
+    }
+
+    /// Takes back a file that nothing names. What cannot be deleted now, a purge deletes.
+    pub(crate) async fn forget(&self, bucket: &Bucket) {
+        if let Err(error) = delete_objects(bucket, [self.path.clone()]).await {
+            tracing::warn!(file = %self.path, %error, "a file that nothing names stays until the next purge");
+        }
+    }
+}
+
 fn encode(schema: &SchemaRef, mut incoming: mpsc::Receiver<RecordBatch>, events: &mpsc::Sender<Event>) -> Result<(), TableError> {
     let gone = || TableError::Internal { what: "the upload of a data file stopped" };
     let mut next = incoming.blocking_recv();
@@ -113,17 +165,7 @@ fn encode(schema: &SchemaRef, mut incoming: mpsc::Receiver<RecordBatch>, events:
         let sink = Chunks { pending: Vec::with_capacity(CHUNK_BYTES), events: events.clone() };
         let mut writer = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties()?))?;
         while let Some(batch) = next.take() {
-            let mut rest = batch;
-            while rest.num_rows() > 0 {
-                let small = writer.flushed_row_groups().len() < SMALL_GROUPS;
-                let room = if small { SMALL_GROUP_ROWS } else { GROUP_ROWS } - writer.in_progress_rows();
-                let now = rest.num_rows().min(room);
-                writer.write(&rest.slice(0, now))?;
-                if now == room {
-                    writer.flush()?;
-                }
-                rest = rest.slice(now, rest.num_rows() - now);
-            }
+            write_rows(&mut writer, &batch)?;
             next = incoming.blocking_recv();
             if writer.bytes_written() + writer.in_progress_size() >= FILE_BYTES {
                 break;
@@ -132,6 +174,22 @@ fn encode(schema: &SchemaRef, mut incoming: mpsc::Receiver<RecordBatch>, events:
         let footer = writer.finish()?;
         writer.inner_mut().flush()?;
         events.blocking_send(Event::End(Box::new(footer))).map_err(|_| gone())?;
+    }
+    Ok(())
+}
+
+/// Writes a batch, cut at the ends of row groups.
+fn write_rows<W: Write + Send>(writer: &mut ArrowWriter<W>, batch: &RecordBatch) -> Result<(), TableError> {
+    let mut from = 0;
+    while from < batch.num_rows() {
+        let small = writer.flushed_row_groups().len() < SMALL_GROUPS;
+        let room = if small { SMALL_GROUP_ROWS } else { GROUP_ROWS } - writer.in_progress_rows();
+        let now = (batch.num_rows() - from).min(room);
+        writer.write(&batch.slice(from, now))?;
+        if now == room {
+            writer.flush()?;
+        }
+        from += now;
     }
     Ok(())
 }
@@ -177,7 +235,7 @@ async fn upload(
     cancelled: Arc<AtomicBool>,
 ) -> Result<Vec<Add>, TableError> {
     let mut adds = Vec::new();
-    let mut open: Option<(String, BufWriter, i64)> = None;
+    let mut open: Option<(String, BufWriter, u64)> = None;
     while let Some(event) = encoded.recv().await {
         if cancelled.load(Ordering::Acquire) {
             break;
@@ -185,24 +243,17 @@ async fn upload(
         match event {
             Event::Bytes(bytes) => {
                 let (_, writer, size) = open.get_or_insert_with(|| {
-                    let name = format!("{}-{:05}.zstd.parquet", target.write, target.first + adds.len());
+                    let name = target.name(adds.len());
                     let path = target.folder.clone().join(name.as_str());
                     (name, BufWriter::with_capacity(target.bucket.compat(), path, PART_BYTES), 0)
                 });
-                *size += i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+                *size += bytes.len() as u64;
                 writer.write_all(&bytes).await?;
             }
             Event::End(footer) => {
                 let Some((name, mut writer, size)) = open.take() else { continue };
                 writer.shutdown().await?;
-                adds.push(Add {
-                    path: name,
-                    size,
-                    modification_time: modified_ms,
-                    data_change: true,
-                    stats: Some(to_log(&schema, &footer)?),
-                    ..empty_add()
-                });
+                adds.push(add(&schema, name, size, modified_ms, &footer)?);
             }
         }
     }
@@ -216,18 +267,19 @@ async fn upload(
     }
 }
 
-fn empty_add() -> Add {
-    Add {
-        path: String::new(),
+/// What names a file in the log.
+fn add(schema: &SchemaRef, path: String, bytes: u64, modified_ms: i64, footer: &ParquetMetaData) -> Result<Add, TableError> {
+    Ok(Add {
+        path,
         partition_values: Default::default(),
-        size: 0,
-        modification_time: 0,
+        size: i64::try_from(bytes).unwrap_or(i64::MAX),
+        modification_time: modified_ms,
         data_change: true,
-        stats: None,
+        stats: Some(to_log(schema, footer)?),
         tags: None,
         deletion_vector: None,
         base_row_id: None,
         default_row_commit_version: None,
         clustering_provider: None,
-    }
+    })
 }

@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use lakehouse_types::{ColumnName, DatasetName};
 
 use crate::burial::check_key_type;
-use crate::rewrite::{scan, scan_column};
+use crate::rewrite::scan_column;
 use crate::sieve::Sieve;
 use crate::tables::check_key_column;
 use crate::{TableError, Tables, Tombstones};
@@ -56,46 +56,52 @@ impl Tables {
         min_bytes: usize,
     ) -> Result<Subjects, TableError> {
         let (_, state) = self.existing(name)?;
-        let column = column.clone();
-        let look = async move {
-            let mut subjects = Subjects::default();
-            let mut said = HashSet::new();
-            let mut batches = scan(&state).await?;
-            while let Some(batch) = batches.try_next().await? {
-                if let Some(theirs) = rows_of(&batch, &column, &keys, true)? {
-                    subjects.rows += theirs.num_rows() as u64;
-                    each_text(&theirs, &mut |text| {
-                        if (min_bytes..=MAX_VALUE_BYTES).contains(&text.len()) && !said.contains(text) {
-                            said.insert(text.to_owned());
-                        }
-                    });
-                }
+        let mut subjects = Subjects::default();
+        let mut said = HashSet::new();
+        let (key, whose) = (column.clone(), Arc::clone(&keys));
+        let theirs = self.look_at_all(&state, move |batch, (rows, said): &mut (u64, HashSet<String>)| {
+            if let Some(theirs) = rows_of(batch, &key, &whose, true)? {
+                *rows += theirs.num_rows() as u64;
+                each_text(&theirs, &mut |text| {
+                    if (min_bytes..=MAX_VALUE_BYTES).contains(&text.len()) && !said.contains(text) {
+                        said.insert(text.to_owned());
+                    }
+                });
             }
-            if !said.is_empty() {
-                // Nearly all that others say is told apart by one bit.
-                let sieve = Sieve::of(said.iter().map(String::as_str));
-                let mut batches = scan(&state).await?;
-                while let Some(batch) = batches.try_next().await? {
-                    let others = rows_of(&batch, &column, &keys, false)?;
-                    each_text(others.as_ref().unwrap_or(&batch), &mut |text| {
-                        if sieve.passes(text) {
-                            said.remove(text);
-                        }
-                    });
-                }
-            }
-            subjects.values = said.into_iter().collect();
-            subjects.values.sort_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
-            let mut bytes = 0;
-            let within = subjects.values.iter().take_while(|value| {
-                bytes += value.len();
-                bytes <= MAX_VALUES_BYTES
+            Ok(())
+        });
+        for (rows, texts) in theirs.await? {
+            subjects.rows += rows;
+            said.extend(texts);
+        }
+        if !said.is_empty() {
+            // Nearly all that others say is told apart by one bit.
+            let sieve = Sieve::of(said.iter().map(String::as_str));
+            let (key, known) = (column.clone(), Arc::new((sieve, said)));
+            let look_up = Arc::clone(&known);
+            let others = self.look_at_all(&state, move |batch, shared: &mut HashSet<String>| {
+                let (sieve, said) = look_up.as_ref();
+                let others = rows_of(batch, &key, &keys, false)?;
+                each_text(others.as_ref().unwrap_or(batch), &mut |text| {
+                    if sieve.passes(text) && said.contains(text) && !shared.contains(text) {
+                        shared.insert(text.to_owned());
+                    }
+                });
+                Ok(())
             });
-            let count = within.count().min(MAX_VALUES);
-            subjects.values.truncate(count);
-            Ok(subjects)
-        };
-        self.on_blocking(look).await
+            let shared = others.await?;
+            let only_theirs = known.1.iter().filter(|text| !shared.iter().any(|shared| shared.contains(*text)));
+            subjects.values = only_theirs.cloned().collect();
+        }
+        subjects.values.sort_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
+        let mut bytes = 0;
+        let within = subjects.values.iter().take_while(|value| {
+            bytes += value.len();
+            bytes <= MAX_VALUES_BYTES
+        });
+        let count = within.count().min(MAX_VALUES);
+        subjects.values.truncate(count);
+        Ok(subjects)
     }
 
     /// The keys of a dataset for which `is_one` holds.

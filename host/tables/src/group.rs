@@ -1,22 +1,24 @@
 //! Appends that wait for one table share a commit.
 //!
-//! Each has written its files by itself; what is left takes three syncs, one after the other, however many rows it is for. Whoever gets
-//! the queue commits what is ready, for all of them.
+//! What is left to do for each takes a few syncs, one after the other, however many rows it is for. Whoever gets the queue does it for
+//! all that are ready by then, and puts the rows of the small ones into one file, which has the name of the first of them.
 //!
 //! **Invariant**: each append of a group has its own intent, outcome and journal event, and ends as if it had been alone: what one of
 //! them cannot do stops none of the others.
 
 use std::sync::Arc;
 
-use deltalake_core::kernel::{Action, EagerSnapshot};
+use deltalake_core::kernel::{Action, Add};
 use lakehouse_catalog::{CatalogError, DatasetRecord};
 use lakehouse_journal::Stamp;
 use lakehouse_types::DatasetId;
 use tokio::sync::oneshot;
 
+use crate::encode::Held;
 use crate::log::{Commit, CommitFailure, Operation};
 use crate::records::{Counters, Intent, Outcome, Pending, Stage};
 use crate::schema::widen;
+use crate::snapshot::Snapshot;
 use crate::table::{Queue, Table};
 use crate::writer::Work;
 use crate::{CommitReport, DatasetState, Rejected, TableError, Tables, WriteMode};
@@ -162,15 +164,29 @@ impl Tables {
     /// One commit for all; answers those that have to be done alone.
     async fn commit_members(&self, table: &Arc<Table>, queue: &mut Queue, mut members: Vec<Member>) -> Vec<Ready> {
         let Some(state) = table.state() else { return undone(members) };
-        if self.put_intents(table, &members).await.is_err() {
+        let shared = match self.encode_together(&state, &members).await {
+            Ok(shared) => shared,
+            // Whose fault it is shows when they are alone.
+            Err(_) => return undone(members),
+        };
+        if self.put_intents(table, &mut members).await.is_err() {
+            return undone(members);
+        }
+        let bucket = table.folder.bucket();
+        if let Some((file, _)) = &shared
+            && file.put(bucket).await.is_err()
+        {
+            file.forget(bucket).await;
             return undone(members);
         }
         let committed = {
             let writes: Vec<&str> = members.iter().map(|member| member.ready.work.id.as_str()).collect();
+            let own = members.iter().flat_map(|member| member.actions.iter().cloned());
+            let actions = own.chain(shared.iter().map(|(_, add)| Action::Add(add.clone())));
             let by: Vec<&Stamp> = members.iter().map(|member| &member.ready.work.by).collect();
             let commit = Commit {
                 snapshot: Some(&state.snapshot),
-                actions: members.iter().flat_map(|member| member.actions.iter().cloned()).collect(),
+                actions: actions.collect(),
                 writes: &writes,
                 epoch: self.meta.epoch(),
                 operation: Operation::Write(WriteMode::Append),
@@ -180,7 +196,12 @@ impl Tables {
             };
             match table.log.commit(commit).await {
                 Ok(snapshot) => Ok(Some(snapshot)),
-                Err(CommitFailure::Refused(_)) => Ok(None),
+                Err(CommitFailure::Refused(_)) => {
+                    if let Some((file, _)) = &shared {
+                        file.forget(bucket).await;
+                    }
+                    Ok(None)
+                }
                 Err(CommitFailure::Conflict(_) | CommitFailure::Unclear(_)) => {
                     table.log.after_failure(writes[0], Some(state.version)).await
                 }
@@ -188,6 +209,7 @@ impl Tables {
         };
         let snapshot = match committed {
             Ok(Some(snapshot)) => snapshot,
+            // The file stays: should the commit come all the same, it names it. A purge deletes what nothing names.
             Ok(None) => return undone(members),
             Err(error) => {
                 tracing::warn!(dataset = %table.name, error = %error, "the outcome of a commit is not known yet");
@@ -209,9 +231,19 @@ impl Tables {
         Vec::new()
     }
 
-    async fn put_intents(&self, table: &Table, members: &[Member]) -> Result<(), TableError> {
+    /// One file of the rows that are in memory; `None` where there are none.
+    async fn encode_together(&self, state: &DatasetState, members: &[Member]) -> Result<Option<(Held, Add)>, TableError> {
+        let waiting = || members.iter().map(|member| &member.ready.work).filter(|work| !work.waiting.is_empty());
+        let Some(first) = waiting().next() else { return Ok(None) };
+        let batches = waiting().flat_map(|work| work.waiting.iter().cloned()).collect();
+        // Should they have to go alone after all, the first file of each is its own.
+        self.encode(Arc::clone(&state.schema), batches, first.target(1)).await.map(Some)
+    }
+
+    async fn put_intents(&self, table: &Table, members: &mut [Member]) -> Result<(), TableError> {
         let mut transaction = self.meta.begin().await?;
         for Member { ready, pending, .. } in members {
+            ready.work.intended = true;
             let stage = Stage::Committing(Box::new(pending.clone()));
             transaction.put(&ready.work.id, &Intent::new(table, &ready.work.by, stage))?;
         }
@@ -224,7 +256,7 @@ impl Tables {
         table: &Arc<Table>,
         state: &DatasetState,
         members: &[Member],
-        snapshot: EagerSnapshot,
+        snapshot: Snapshot,
     ) -> Result<(), TableError> {
         let hidden = state.hidden + members.iter().map(|member| member.pending.report.tombstoned_keys).sum::<u64>();
         let first = &members[0].ready.work.by;

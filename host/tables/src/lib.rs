@@ -29,6 +29,7 @@ mod rewrite; // files written anew, without some rows
 mod schema; // Arrow types that Delta stores, and how schemas grow
 mod shape; // how files are
 mod sieve; // a first look at keys
+mod snapshot; // one version, as the log tells it
 mod state; // the immutable face of one version
 mod statistics; // minima, maxima, counts
 mod table; // one dataset's queue

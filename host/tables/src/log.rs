@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::datatypes::{DataType, Schema};
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
@@ -17,14 +17,15 @@ use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use lakehouse_journal::Stamp;
 use lakehouse_types::DatasetName;
-use object_store_13::ObjectStore;
 use object_store_13::prefix::PrefixStore;
+use object_store_13::{ObjectStore, ObjectStoreExt, path::Path};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::folder::Folder;
+use crate::folder::{Folder, LOG};
 use crate::ordered::Ordered;
 use crate::retire::delete_log_before;
+use crate::snapshot::Snapshot;
 use crate::{TableError, WriteMode};
 
 /// The application transaction of every commit of ours.
@@ -37,9 +38,9 @@ const WRITE_ID: &str = "lakehouseWrite";
 pub(crate) const EPOCH: &str = "lakehouseEpoch";
 /// What compacted files grow to.
 const TARGET_BYTES: i64 = 256 << 20;
-/// A snapshot is loaded anew after so many commits, and one more for so many files: a checkpoint names all of them.
-const MIN_PIECES: u64 = 16;
-const FILES_PER_PIECE: u64 = 64;
+/// A checkpoint is written after so many commits, and one more for so many files: it names all of them.
+const MIN_COMMITS: u64 = 64;
+const FILES_PER_COMMIT: u64 = 16;
 /// How often a commit is tried again when a foreign writer took the version.
 const RETRIES: usize = 3;
 
@@ -49,6 +50,10 @@ pub(crate) struct Log {
     dataset: DatasetName,
     store: LogStoreRef,
     known: Arc<Mutex<Known>>,
+    folder: Weak<Folder>,
+    /// The version that the log begins with, as far as this host has cut it. Held while a checkpoint is written: one from before a cut
+    /// must not come after it, with what was cut off.
+    cut: Arc<tokio::sync::Mutex<u64>>,
 }
 
 /// What need not be looked up in the log again.
@@ -56,8 +61,8 @@ pub(crate) struct Log {
 struct Known {
     /// The number of the application transaction, as of a version.
     sequence: Option<(u64, i64)>,
-    /// The version of the snapshot that was loaded last. Each commit since then is one more piece of those that follow from it.
-    loaded: Option<u64>,
+    /// The version of which there is a checkpoint, or for which one was asked; at first, that of the first snapshot.
+    gathered: Option<u64>,
 }
 
 impl fmt::Debug for Log {
@@ -67,11 +72,11 @@ impl fmt::Debug for Log {
 }
 
 impl Log {
-    pub(crate) fn new(dataset: DatasetName, folder: &Folder) -> Result<Self, TableError> {
+    pub(crate) fn new(dataset: DatasetName, folder: &Arc<Folder>) -> Result<Self, TableError> {
         let root: Arc<dyn ObjectStore> = Arc::new(Ordered(folder.bucket().compat()));
         let prefixed = Arc::new(PrefixStore::new(Arc::clone(&root), folder.path()));
         let store = default_logstore(prefixed, root, &folder.url()?, &StorageConfig::default());
-        Ok(Self { dataset, store, known: Arc::default() })
+        Ok(Self { dataset, store, known: Arc::default(), folder: Arc::downgrade(folder), cut: Arc::default() })
     }
 
     fn failed(&self, source: DeltaTableError) -> TableError {
@@ -79,25 +84,44 @@ impl Log {
     }
 
     /// The newest snapshot.
-    pub(crate) async fn load(&self) -> Result<EagerSnapshot, TableError> {
-        let snapshot = EagerSnapshot::try_new(self.store.as_ref(), None).await.map_err(|source| self.failed(source))?;
-        self.known.lock().loaded = Some(snapshot.version());
-        Ok(snapshot)
+    pub(crate) async fn load(&self) -> Result<Snapshot, TableError> {
+        let loaded = EagerSnapshot::try_new(self.store.as_ref(), None).await.map_err(|source| self.failed(source))?;
+        Ok(loaded.into())
     }
 
-    /// A snapshot of one piece in the place of one of many, each of which every commit goes through; and a checkpoint, which every start
-    /// and reader gains from, too.
+    /// Delta's own snapshot of this version.
+    async fn whole(&self, snapshot: &Snapshot) -> Result<EagerSnapshot, DeltaTableError> {
+        match snapshot.behind() {
+            0 => Ok(snapshot.loaded().clone()),
+            _ => EagerSnapshot::try_new(self.store.as_ref(), Some(snapshot.version())).await,
+        }
+    }
+
+    /// Whether there were so many commits since the last checkpoint that another is due.
+    fn is_long(&self, snapshot: &Snapshot) -> bool {
+        let version = snapshot.version();
+        let mut known = self.known.lock();
+        let commits = version.saturating_sub(*known.gathered.get_or_insert(version));
+        let is_long = commits >= MIN_COMMITS + snapshot.count_files() as u64 / FILES_PER_COMMIT;
+        if is_long {
+            // Should it fail, it is not tried at every commit from now on.
+            known.gathered = Some(version);
+        }
+        is_long
+    }
+
+    /// A snapshot that was loaded anew, in the place of one that follows from many commits of Delta's library, each of which is one more
+    /// piece to go through; and a checkpoint, from which it is loaded.
     ///
     /// It fails without harm: the snapshot is as good as before.
-    async fn gathered(&self, snapshot: EagerSnapshot) -> EagerSnapshot {
-        let version = snapshot.version();
-        let pieces = version.saturating_sub(*self.known.lock().loaded.get_or_insert(version));
-        let files = snapshot.try_log_data().map_or(0, |files| files.num_files() as u64);
-        if pieces < MIN_PIECES + files / FILES_PER_PIECE {
+    async fn gathered(&self, snapshot: Snapshot) -> Snapshot {
+        if !self.is_long(&snapshot) {
             return snapshot;
         }
+        let version = snapshot.version();
         let gathered = async {
-            self.checkpoint(version).await?;
+            let _cut = self.cut.lock().await;
+            self.checkpoint(Some(version)).await?;
             self.load().await
         };
         match gathered.await {
@@ -105,16 +129,32 @@ impl Log {
             Ok(_) => snapshot,
             Err(error) => {
                 tracing::warn!(dataset = %self.dataset, %error, "a table's log stays long for now");
-                self.known.lock().loaded = Some(version);
                 snapshot
             }
         }
     }
 
-    async fn checkpoint(&self, version: u64) -> Result<(), TableError> {
+    /// Leaves a checkpoint, from which starts and readers load, without anybody waiting for it.
+    fn gather_in_background(&self, version: u64) {
+        // While it is held, nobody deletes it.
+        let Some(folder) = self.folder.upgrade() else { return };
+        let log = self.clone();
+        tokio::spawn(async move {
+            let cut = log.cut.lock().await;
+            if *cut < version
+                && let Err(error) = log.checkpoint(None).await
+            {
+                tracing::warn!(dataset = %log.dataset, %error, "a table's log stays long for now");
+            }
+            drop(folder);
+        });
+    }
+
+    /// Writes a checkpoint of the newest version, which has to be this one.
+    async fn checkpoint(&self, version: Option<u64>) -> Result<(), TableError> {
         let mut table = DeltaTable::new(Arc::clone(&self.store));
         table.load().await.map_err(|source| self.failed(source))?;
-        if table.version() != Some(version) {
+        if version.is_some() && table.version() != version {
             return Err(TableError::Conflict {
                 dataset: self.dataset.clone(),
                 source: Box::new(DeltaTableError::Generic("a foreign writer committed".to_owned())),
@@ -145,13 +185,14 @@ impl Log {
     }
 
     /// The number of the last erasure that the version has been through; 0 for none.
-    pub(crate) async fn erasures(&self, snapshot: &EagerSnapshot) -> Result<u64, TableError> {
-        let found = snapshot.transaction_version(self.store.as_ref(), ERASURES).await;
+    pub(crate) async fn erasures(&self, snapshot: &Snapshot) -> Result<u64, TableError> {
+        // An append changes nothing of it.
+        let found = snapshot.loaded().transaction_version(self.store.as_ref(), ERASURES).await;
         Ok(found.map_err(|source| self.failed(source))?.map_or(0, i64::cast_unsigned))
     }
 
     /// What became of a commit whose outcome is unclear: the snapshot that holds it, or `None`.
-    pub(crate) async fn after_failure(&self, write: &str, base: Option<u64>) -> Result<Option<EagerSnapshot>, TableError> {
+    pub(crate) async fn after_failure(&self, write: &str, base: Option<u64>) -> Result<Option<Snapshot>, TableError> {
         match self.find(write, base).await? {
             Some(_) => Ok(Some(self.load().await?)),
             None => Ok(None),
@@ -160,25 +201,27 @@ impl Log {
 
     /// Shortens the log to a checkpoint of `version`, the newest, and answers a snapshot that stands on it alone, with the number
     /// of objects that are gone. Whoever calls it holds the table's queue.
-    pub(crate) async fn trim(&self, folder: &Folder, version: u64) -> Result<(EagerSnapshot, u64), TableError> {
-        self.checkpoint(version).await?;
+    pub(crate) async fn trim(&self, folder: &Folder, version: u64) -> Result<(Snapshot, u64), TableError> {
+        let mut cut = self.cut.lock().await;
+        self.checkpoint(Some(version)).await?;
         // Whoever reads from now on reads the checkpoint: only then does what it stands for go.
         let snapshot = self.load().await?;
+        *cut = version;
         let deleted = delete_log_before(folder, version).await?;
         Ok((snapshot, deleted))
     }
 
     /// The number of the last application transaction as of this version.
-    async fn sequence_at(&self, snapshot: &EagerSnapshot) -> Result<Option<i64>, DeltaTableError> {
+    async fn sequence_at(&self, snapshot: &Snapshot) -> Result<Option<i64>, DeltaTableError> {
         let known = self.known.lock().sequence;
         match known {
             Some((version, sequence)) if version == snapshot.version() => Ok(Some(sequence)),
-            _ => snapshot.transaction_version(self.store.as_ref(), APPLICATION).await,
+            _ => self.whole(snapshot).await?.transaction_version(self.store.as_ref(), APPLICATION).await,
         }
     }
 
     /// Commits a write and answers the snapshot that holds it. Once the log has the commit, nothing makes this fail.
-    pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<EagerSnapshot, CommitFailure> {
+    pub(crate) async fn commit(&self, commit: Commit<'_>) -> Result<Snapshot, CommitFailure> {
         let Commit { snapshot, actions, writes, epoch, operation, erasure, by, rows } = commit;
         let before = match snapshot {
             Some(snapshot) => self.sequence_at(snapshot).await.map_err(CommitFailure::Refused)?,
@@ -203,6 +246,9 @@ impl Log {
             .with_application_transactions(
                 [transaction].into_iter().chain(erasure.map(|number| Transaction::new(ERASURES, number.cast_signed()))).collect(),
             );
+        let only_adds = operation == Operation::Write(WriteMode::Append)
+            && erasure.is_none()
+            && actions.iter().all(|action| matches!(action, Action::Add(_)));
         let write_as = |mode| DeltaOperation::Write { mode, partition_by: None, predicate: None };
         let operation = match operation {
             Operation::Write(WriteMode::Append) => write_as(SaveMode::Append),
@@ -212,10 +258,26 @@ impl Log {
             }
             Operation::Compact { drops_rows: false } => DeltaOperation::Optimize { predicate: None, target_size: TARGET_BYTES },
         };
-        let table = snapshot.map(|snapshot| snapshot as &dyn TableReference);
+        if let Some(snapshot) = snapshot.filter(|_| only_adds) {
+            match self.append(snapshot, &properties, actions.clone(), operation.clone()).await? {
+                Some(next) => {
+                    self.known.lock().sequence = Some((next.version(), sequence));
+                    if self.is_long(&next) {
+                        self.gather_in_background(next.version());
+                    }
+                    return Ok(next);
+                }
+                // Delta's library finds out what is there.
+                None => tracing::debug!(dataset = %self.dataset, "the log is not as it was left"),
+            }
+        }
+        let whole = match snapshot {
+            Some(snapshot) => Some(self.whole(snapshot).await.map_err(CommitFailure::Refused)?),
+            None => None,
+        };
         let prepared = CommitBuilder::from(properties)
             .with_actions(actions)
-            .build(table, Arc::clone(&self.store), operation)
+            .build(whole.as_ref().map(|whole| whole as &dyn TableReference), Arc::clone(&self.store), operation)
             .into_prepared_commit_future()
             .await
             .map_err(CommitFailure::Refused)?;
@@ -227,7 +289,7 @@ impl Log {
         })?;
         match committed.await {
             Ok(finished) => {
-                let snapshot = finished.snapshot.snapshot().clone();
+                let snapshot = Snapshot::from(finished.snapshot.snapshot().clone());
                 self.known.lock().sequence = Some((snapshot.version(), sequence));
                 Ok(self.gathered(snapshot).await)
             }
@@ -235,6 +297,38 @@ impl Log {
                 tracing::warn!(dataset = %self.dataset, error = %error, "the work after a commit failed; the commit stands");
                 self.load().await.map_err(|_| CommitFailure::Unclear(error))
             }
+        }
+    }
+
+    /// Puts a commit that only adds files right after the version; `None` where something is in its place, or may have been: a log that
+    /// another host or a foreign writer has shortened since would take it in and never read it.
+    async fn append(
+        &self,
+        snapshot: &Snapshot,
+        properties: &CommitProperties,
+        adds: Vec<Action>,
+        operation: DeltaOperation,
+    ) -> Result<Option<Snapshot>, CommitFailure> {
+        match self.store.object_store(None).head(&Path::from_iter([LOG, &entry_name(snapshot.version())])).await {
+            Ok(_) => {}
+            Err(object_store_13::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(CommitFailure::Refused(error.into())),
+        }
+        let table: &dyn TableReference = snapshot.loaded();
+        let prepared = CommitBuilder::from(properties.clone())
+            .with_actions(adds.clone())
+            .build(Some(table), Arc::clone(&self.store), operation)
+            .into_prepared_commit_future()
+            .await
+            .map_err(CommitFailure::Refused)?;
+        let entry = prepared.commit_or_bytes().clone();
+        match self.store.write_commit_entry(snapshot.version() + 1, entry, Default::default()).await {
+            Ok(()) => Ok(Some(snapshot.with_added(adds.into_iter().filter_map(|action| match action {
+                Action::Add(add) => Some(add),
+                _ => None,
+            })))),
+            Err(TransactionError::VersionAlreadyExists(_)) => Ok(None),
+            Err(source) => Err(CommitFailure::Unclear(source.into())),
         }
     }
 }
@@ -249,7 +343,7 @@ pub(crate) enum Operation {
 /// One write, ready for the log.
 pub(crate) struct Commit<'a> {
     /// The table before; `None` where the commit creates it.
-    pub(crate) snapshot: Option<&'a EagerSnapshot>,
+    pub(crate) snapshot: Option<&'a Snapshot>,
     pub(crate) actions: Vec<Action>,
     /// The writes that it commits together.
     pub(crate) writes: &'a [&'a str],
@@ -281,6 +375,11 @@ impl CommitFailure {
             Self::Refused(source) | Self::Unclear(source) => TableError::Delta { dataset, source: Box::new(source) },
         }
     }
+}
+
+/// The name of a commit in the log.
+fn entry_name(version: u64) -> String {
+    format!("{version:020}.json")
 }
 
 /// A text as it is, several as a list.

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use deltalake_core::kernel::EagerSnapshot;
 use lakehouse_catalog::{CatalogError, DatasetRecord};
 use lakehouse_journal::{Draft, EventKind, Stamp};
 use lakehouse_types::{ColumnName, DatasetId, DatasetName, ErrorKind, Fault};
@@ -15,6 +14,7 @@ use crate::folder::{delete_all, drop_key};
 use crate::log::CommitFailure;
 use crate::records::{Counters, Intent, Outcome, Pending, Stage};
 use crate::retire::Retiring;
+use crate::snapshot::Snapshot;
 use crate::table::{Queue, Table};
 use crate::{TableError, Tables, Tombstones, WriteMode};
 
@@ -34,7 +34,7 @@ impl Tables {
         write: &str,
         failure: &CommitFailure,
         base: Option<u64>,
-    ) -> Result<Option<EagerSnapshot>, TableError> {
+    ) -> Result<Option<Snapshot>, TableError> {
         if matches!(failure, CommitFailure::Refused(_)) {
             return Ok(None);
         }
@@ -106,7 +106,7 @@ impl Tables {
         write: &str,
         pending: &Pending,
         by: &Stamp,
-        snapshot: EagerSnapshot,
+        snapshot: Snapshot,
     ) -> Result<(), TableError> {
         let unknown = || TableError::OutcomeUnknown { dataset: table.name.clone() };
         let before = table.state();

@@ -9,10 +9,11 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::{filter, filter_record_batch, not};
 use datafusion::common::hash_utils::{QualityRandomState, create_hashes};
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream, execute_stream_partitioned};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalake_core::kernel::Add;
 use futures::TryStreamExt;
+use futures::future::try_join_all;
 use lakehouse_types::{ColumnName, Progress};
 
 use crate::encode::{Encoder, Target};
@@ -65,6 +66,29 @@ impl Tables {
     ) -> Result<T, TableError> {
         let io = self.io.clone();
         self.io.spawn_blocking(move || io.block_on(work)).await?
+    }
+}
+
+impl Tables {
+    /// Shows every batch of a state to `look`, on as many threads as there are cores, each of which gathers for itself.
+    pub(crate) async fn look_at_all<T: Default + Send + 'static>(
+        &self,
+        state: &Arc<DatasetState>,
+        look: impl Fn(&RecordBatch, &mut T) -> Result<(), TableError> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, TableError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let (plan, context) = plan(state, None, threads).await?;
+        let parts = execute_stream_partitioned(plan, context)?.into_iter().map(|mut batches| {
+            let look = look.clone();
+            self.on_blocking(async move {
+                let mut gathered = T::default();
+                while let Some(batch) = batches.try_next().await? {
+                    look(&batch, &mut gathered)?;
+                }
+                Ok(gathered)
+            })
+        });
+        try_join_all(parts).await
     }
 }
 
@@ -171,12 +195,21 @@ async fn scan_columns(
     state: &Arc<DatasetState>,
     projection: Option<&Vec<usize>>,
 ) -> Result<SendableRecordBatchStream, TableError> {
-    let config = SessionConfig::new().with_target_partitions(1).with_batch_size(BATCH_ROWS);
+    let (plan, context) = plan(state, projection, 1).await?;
+    Ok(execute_stream(plan, context)?)
+}
+
+async fn plan(
+    state: &Arc<DatasetState>,
+    projection: Option<&Vec<usize>>,
+    partitions: usize,
+) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), TableError> {
+    let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(BATCH_ROWS);
     let session = SessionContext::new_with_config(config);
     let bucket = state.folder.bucket();
     session.register_object_store(&bucket.url(), bucket.compat());
     let plan = state.provider().scan(&session.state(), projection, &[], None).await?;
-    Ok(execute_stream(plan, Arc::new(TaskContext::from(&session)))?)
+    Ok((plan, Arc::new(TaskContext::from(&session))))
 }
 
 /// The sum of a number of each row's content: the same whatever the order of rows and the cut of batches.

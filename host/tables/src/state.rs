@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use datafusion::common::Statistics;
 use datafusion::datasource::TableProvider;
-use deltalake_core::kernel::{Action, Add, EagerSnapshot};
+use deltalake_core::kernel::{Action, Add, LogicalFileView};
 use lakehouse_types::{BucketName, DatasetName};
 use object_store_13::{ObjectMeta, path::Path};
 
@@ -17,6 +17,7 @@ use crate::folder::Folder;
 use crate::mark::mark;
 use crate::provider::DatasetProvider;
 use crate::schema::scanned;
+use crate::snapshot::Snapshot;
 use crate::statistics::{from_log, together};
 use crate::{Column, TableError, Tombstones};
 
@@ -43,7 +44,7 @@ pub struct DatasetState {
     pub(crate) files: Arc<[DataFile]>,
     pub(crate) statistics: Arc<Statistics>,
     pub(crate) folder: Arc<Folder>,
-    pub(crate) snapshot: EagerSnapshot,
+    pub(crate) snapshot: Snapshot,
 }
 
 /// One Parquet file of a version.
@@ -58,31 +59,27 @@ impl DatasetState {
     pub(crate) fn new(
         name: DatasetName,
         folder: Arc<Folder>,
-        snapshot: EagerSnapshot,
+        snapshot: Snapshot,
         tombstones: Arc<Tombstones>,
         hidden: u64,
         known: Option<&Self>,
     ) -> Result<Self, TableError> {
         let corrupt = |what| TableError::Corrupt { dataset: name.clone(), what };
-        let schema = snapshot.arrow_schema();
+        let schema = snapshot.schema();
         let scan_schema = scanned(&schema);
-        let known = known.filter(|known| known.scan_schema == scan_schema).map_or(&[][..], |known| &known.files);
-        let mut files = Vec::new();
-        for view in snapshot.try_log_data().map_err(|_| corrupt("its log cannot be replayed"))?.iter() {
-            if view.deletion_vector_descriptor().is_some() {
-                return Err(corrupt("a foreign writer left deletion vectors, which are not read here"));
+        let known = known.filter(|known| known.scan_schema == scan_schema);
+        let before = known.and_then(|known| Some((&known.files, snapshot.added_since(&known.snapshot)?)));
+        let (mut files, added) = match before {
+            Some((files, added)) => (files.to_vec(), added),
+            None => {
+                let log = snapshot.loaded().try_log_data().map_err(|_| corrupt("its log cannot be replayed"))?;
+                let known = known.map_or(&[][..], |known| &known.files);
+                let files: Result<_, _> =
+                    log.iter().map(|file| in_log(&folder, &scan_schema, &file, known).map_err(corrupt)).collect();
+                (files?, snapshot.added())
             }
-            let size = u64::try_from(view.size()).map_err(|_| corrupt("a file has a negative size"))?;
-            let location = folder.path().parts().chain(view.object_store_path().parts()).collect::<Path>();
-            let last_modified = DateTime::<Utc>::from_timestamp_millis(view.modification_time()).unwrap_or_default();
-            let statistics = match known.binary_search_by(|file| file.meta.location.cmp(&location)) {
-                // A file's name is its own: nothing is written under it again.
-                Ok(at) => Arc::clone(&known[at].statistics),
-                Err(_) => Arc::new(from_log(&scan_schema, view.stats().as_deref(), size)),
-            };
-            let meta = ObjectMeta { location, last_modified, size, e_tag: None, version: None };
-            files.push(DataFile { meta, statistics });
-        }
+        };
+        files.extend(added.iter().map(|add| of_add(&folder, &scan_schema, add)));
         files.sort_by(|a, b| a.meta.location.cmp(&b.meta.location));
         let each: Vec<_> = files.iter().map(|file| Arc::clone(&file.statistics)).collect();
         Ok(Self {
@@ -106,16 +103,7 @@ impl DatasetState {
     /// The rows that a write is about to add, as far as a scan needs them: files of this dataset's folder that no version has yet.
     pub(crate) fn with_files(&self, schema: SchemaRef, adds: &[Add]) -> Self {
         let scan_schema = scanned(&schema);
-        let file = |add: &Add| {
-            let size = u64::try_from(add.size).unwrap_or_default();
-            let location = self.folder.path().join(add.path.as_str());
-            let statistics = Arc::new(from_log(&scan_schema, add.stats.as_deref(), size));
-            DataFile {
-                meta: ObjectMeta { location, last_modified: DateTime::default(), size, e_tag: None, version: None },
-                statistics,
-            }
-        };
-        let files = adds.iter().map(file).collect();
+        let files = adds.iter().map(|add| of_add(&self.folder, &scan_schema, add)).collect();
         self.of_files(schema, files)
     }
 
@@ -150,19 +138,15 @@ impl DatasetState {
     }
 
     /// The same version, with a snapshot of it that was loaded anew.
-    pub(crate) fn with_snapshot(&self, snapshot: EagerSnapshot) -> Self {
+    pub(crate) fn with_snapshot(&self, snapshot: Snapshot) -> Self {
         Self { snapshot, ..self.with_tombstones(Arc::clone(&self.tombstones), self.hidden) }
     }
 
     /// The actions that take files out of the next version, by their names.
     pub(crate) fn removes(&self, data_change: bool, goes: impl Fn(&str) -> bool) -> Result<Vec<Action>, TableError> {
         let failed = |source| TableError::Delta { dataset: self.name.clone(), source: Box::new(source) };
-        let log = self.snapshot.try_log_data().map_err(failed)?;
-        Ok(log
-            .iter()
-            .filter(|file| goes(file.object_store_path().filename().unwrap_or_default()))
-            .map(|file| Action::Remove(file.remove_action(data_change)))
-            .collect())
+        let removes = self.snapshot.removes(data_change, goes).map_err(failed)?;
+        Ok(removes.into_iter().map(Action::Remove).collect())
     }
 
     /// A number for each data file, ascending. While a later state has all of them, it has all rows of this one.
@@ -199,6 +183,33 @@ impl DataFile {
     pub(crate) fn rows(&self) -> u64 {
         self.statistics.num_rows.get_value().copied().unwrap_or_default() as u64
     }
+}
+
+/// A file that the log names. A file's name is its own: nothing is written under it again, and so nothing is read again of one that is
+/// known.
+fn in_log(folder: &Folder, schema: &SchemaRef, file: &LogicalFileView, known: &[DataFile]) -> Result<DataFile, &'static str> {
+    if file.deletion_vector_descriptor().is_some() {
+        return Err("a foreign writer left deletion vectors, which are not read here");
+    }
+    let size = u64::try_from(file.size()).map_err(|_| "a file has a negative size")?;
+    let location = folder.path().parts().chain(file.object_store_path().parts()).collect::<Path>();
+    let statistics = match known.binary_search_by(|file| file.meta.location.cmp(&location)) {
+        Ok(at) => Arc::clone(&known[at].statistics),
+        Err(_) => Arc::new(from_log(schema, file.stats().as_deref(), size)),
+    };
+    Ok(data_file(location, file.modification_time(), size, statistics))
+}
+
+/// A file of ours that a commit adds, or is about to.
+fn of_add(folder: &Folder, schema: &SchemaRef, add: &Add) -> DataFile {
+    let size = u64::try_from(add.size).unwrap_or_default();
+    let statistics = Arc::new(from_log(schema, add.stats.as_deref(), size));
+    data_file(folder.path().join(add.path.as_str()), add.modification_time, size, statistics)
+}
+
+fn data_file(location: Path, modified_ms: i64, size: u64, statistics: Arc<Statistics>) -> DataFile {
+    let last_modified = DateTime::<Utc>::from_timestamp_millis(modified_ms).unwrap_or_default();
+    DataFile { meta: ObjectMeta { location, last_modified, size, e_tag: None, version: None }, statistics }
 }
 
 fn rows_of(files: &[DataFile]) -> u64 {

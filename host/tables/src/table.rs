@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
-use deltalake_core::kernel::EagerSnapshot;
 use lakehouse_types::DatasetName;
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 use crate::folder::Folder;
 use crate::group::Ready;
 use crate::log::Log;
+use crate::snapshot::Snapshot;
 use crate::{DatasetState, TableError, Tombstones};
 
 /// A dataset, or one that is being made: it has a folder, and no state until its first commit.
@@ -90,7 +90,7 @@ impl Table {
     /// The state that a snapshot makes.
     pub(crate) fn state_of(
         &self,
-        snapshot: EagerSnapshot,
+        snapshot: Snapshot,
         tombstones: Arc<Tombstones>,
         hidden: u64,
     ) -> Result<DatasetState, TableError> {

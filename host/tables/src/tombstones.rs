@@ -5,13 +5,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::MAX_INLINE_VIEW_LEN;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_view};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
     UInt64Type,
 };
+use foldhash::fast::RandomState;
 use lakehouse_types::ColumnName;
 use serde_json::Value;
 
@@ -23,14 +25,17 @@ use crate::sieve::Sieve;
 pub struct Tombstones {
     /// The dataset's row key column, once one is chosen.
     pub column: Option<ColumnName>,
-    texts: HashSet<Box<str>>,
-    integers: HashSet<i128>,
+    texts: HashSet<Box<str>, RandomState>,
+    /// Of the texts that are so short that a view of text holds all of them, the views.
+    views: HashSet<u128, RandomState>,
+    integers: HashSet<i128, RandomState>,
     /// The least and the greatest integer.
     bounds: Option<(i128, i128)>,
     /// Bit `min(length, 63)` is set if a key has that length.
     lengths: u64,
     /// Most probes end here.
     text_sieve: Sieve,
+    view_sieve: Sieve,
     integer_sieve: Sieve,
     /// Of the keys, in whatever order.
     sum: u64,
@@ -39,14 +44,16 @@ pub struct Tombstones {
 impl Tombstones {
     /// From text forms.
     pub fn new(column: Option<ColumnName>, keys: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
-        let texts: HashSet<Box<str>> = keys.into_iter().map(Into::into).collect();
-        let integers: HashSet<i128> = texts.iter().filter_map(|text| canonical_integer(text)).collect();
+        let texts: HashSet<Box<str>, _> = keys.into_iter().map(Into::into).collect();
+        let integers: HashSet<i128, _> = texts.iter().filter_map(|text| canonical_integer(text)).collect();
         let bounds = integers.iter().min().copied().zip(integers.iter().max().copied());
         let lengths = texts.iter().fold(0, |bits, text| bits | length_bit(text));
         let sum = texts.iter().fold(0u64, |sum, text| sum.wrapping_add(mark(text.as_bytes())));
         let text_sieve = Sieve::of(texts.iter().map(AsRef::<str>::as_ref));
+        let views: HashSet<u128, _> = texts.iter().filter(|text| is_inline(text.len())).map(|text| view_of(text)).collect();
+        let view_sieve = Sieve::of(views.iter());
         let integer_sieve = Sieve::of(integers.iter());
-        Self { column, texts, integers, bounds, lengths, text_sieve, integer_sieve, sum }
+        Self { column, texts, views, integers, bounds, lengths, text_sieve, view_sieve, integer_sieve, sum }
     }
 
     /// Whether nothing is hidden, so that a scan needs no mask.
@@ -125,7 +132,16 @@ impl Tombstones {
             }
             DataType::Utf8View => {
                 let texts = column.as_string_view();
-                self.keep_texts(column, |row| texts.value(row))
+                let views = texts.views();
+                keep(column, |row| {
+                    let view = views[row];
+                    // The length is where both layouts have it.
+                    let is_key = match is_inline(view as u32 as usize) {
+                        true => self.view_sieve.passes(&view) && self.views.contains(&view),
+                        false => self.contains(texts.value(row)),
+                    };
+                    !is_key
+                })
             }
             DataType::Dictionary(_, values) => match cast(column, values) {
                 Ok(plain) => self.keep_buffer(&plain),
@@ -164,6 +180,15 @@ fn keep(column: &ArrayRef, visible: impl Fn(usize) -> bool) -> BooleanBuffer {
         None => BooleanBuffer::collect_bool(column.len(), visible),
         Some(nulls) => BooleanBuffer::collect_bool(column.len(), |row| nulls.is_null(row) || visible(row)),
     }
+}
+
+/// Whether a view of text holds all of a text of this length.
+fn is_inline(length: usize) -> bool {
+    length <= MAX_INLINE_VIEW_LEN as usize
+}
+
+fn view_of(text: &str) -> u128 {
+    make_view(text.as_bytes(), 0, 0)
 }
 
 fn length_bit(text: &str) -> u64 {
@@ -260,8 +285,26 @@ mod tests {
             let expected: Vec<bool> = rows.iter().map(|row| row.is_none_or(|row| !keys.contains(&row))).collect();
             let integers: ArrayRef = Arc::new(Int64Array::from(rows.clone()));
             prop_assert_eq!(&tombstones.keep_mask(&integers).values().iter().collect::<Vec<_>>(), &expected);
-            let strings: ArrayRef = Arc::new(StringArray::from_iter(rows.iter().map(|row| row.map(|row| row.to_string()))));
+            let texts = || rows.iter().map(|row| row.map(|row| row.to_string()));
+            let strings: ArrayRef = Arc::new(StringArray::from_iter(texts()));
             prop_assert_eq!(&tombstones.keep_mask(&strings).values().iter().collect::<Vec<_>>(), &expected);
+            let views: ArrayRef = Arc::new(StringViewArray::from_iter(texts()));
+            prop_assert_eq!(&tombstones.keep_mask(&views).values().iter().collect::<Vec<_>>(), &expected);
+        }
+
+        /// Texts about as long as what a view holds by itself, slices of an array among them.
+        #[test]
+        fn views_hide_what_texts_hide(
+            keys in proptest::collection::vec("[ab]{10,15}", 0..20),
+            rows in proptest::collection::vec("[ab]{10,15}", 1..60),
+            from in 0usize..60,
+        ) {
+            let rows: Vec<&String> = rows.iter().chain(&keys).collect();
+            let from = from % rows.len();
+            let tombstones = Tombstones::new(None, keys.iter().map(String::as_str));
+            let views: ArrayRef = Arc::new(StringViewArray::from_iter_values(rows.iter()).slice(from, rows.len() - from));
+            let texts: ArrayRef = Arc::new(StringArray::from_iter_values(&rows[from..]));
+            prop_assert_eq!(tombstones.keep_mask(&views), tombstones.keep_mask(&texts));
         }
     }
 }

@@ -73,6 +73,7 @@ impl Work {
         if files.is_empty() {
             return Ok(());
         }
+        self.intend().await?;
         let names = files.iter().map(|file| file.name().to_owned()).collect();
         let rewritten = self
             .tables

@@ -1,23 +1,29 @@
 //! Rows on their way into a table.
 //!
+//! A small write stays in memory until it is about to be committed, so that one intent is enough for it: a durable file without one
+//! would never be found again.
+//!
 //! **Invariant**: nothing is visible before [`TableWriter::finish`]; a writer that is dropped leaves nothing behind.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use deltalake_core::kernel::Add;
 use lakehouse_journal::Stamp;
 use lakehouse_types::ColumnName;
 
-use crate::encode::{Encoder, Target};
+use crate::encode::{Encoder, Held, Target};
 use crate::records::Stage;
 use crate::schema::{conform, widen};
 use crate::table::Table;
 use crate::tables::{Flight, fresh_id};
 use crate::upsert::{Keys, Replaced};
 use crate::{CommitReport, DatasetState, Idempotency, Rejected, TableError, Tables, Tombstones, WriteMode, WriteSpec};
+
+/// Rows up to this size are small.
+const WAITING_BYTES: usize = 256 << 10;
 
 /// Takes batches for one dataset and commits them together.
 #[derive(Debug)]
@@ -52,7 +58,13 @@ pub(crate) struct Work {
     /// The schema of the batch before, which needs no second look.
     seen: Option<SchemaRef>,
     encoder: Option<(SchemaRef, Encoder)>,
-    intended: bool,
+    /// Rows in memory, while they are few.
+    pub(crate) waiting: Vec<RecordBatch>,
+    waiting_bytes: usize,
+    /// The file that they became, which `adds` names and which is nowhere yet.
+    held: Option<Held>,
+    /// Whether there may be an intent.
+    pub(crate) intended: bool,
     _flight: Option<Flight>,
 }
 
@@ -79,6 +91,9 @@ impl TableWriter {
             tombstones,
             seen: None,
             encoder: None,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            held: None,
             intended: false,
             _flight: flight,
         };
@@ -197,15 +212,32 @@ impl Work {
         // As it came: a column that is filled up has no keys.
         self.gather_keys(&batch, row)?;
         let batch = conform(&batch, &schema, row)?;
-        self.tombstoned += self.count_tombstoned(&batch);
+        self.tombstoned += self.tombstones.as_ref().map_or(0, |tombstones| hidden_rows(tombstones, &batch));
         self.rows += batch.num_rows() as u64;
+        let bytes = batch.columns().iter().map(size_of_rows).fold(self.waiting_bytes, usize::saturating_add);
+        if self.encoder.is_none() && bytes <= WAITING_BYTES {
+            self.waiting_bytes = bytes;
+            self.waiting.push(batch);
+            return Ok(());
+        }
+        self.intend().await?;
+        for batch in std::mem::take(&mut self.waiting).into_iter().chain([batch]) {
+            self.encode(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn encode(&mut self, batch: RecordBatch) -> Result<(), TableError> {
+        let schema = batch.schema();
         if self.encoder.as_ref().is_some_and(|(encoded, _)| *encoded != schema) {
             self.close().await?;
         }
-        self.intend().await?;
         let encoder = match self.encoder.take() {
             Some(open) => open,
-            None => self.start_encoder(&schema),
+            None => {
+                let encoder = Encoder::start(&self.tables.io, Arc::clone(&schema), self.target(self.adds.len()), self.now());
+                (schema, encoder)
+            }
         };
         let written = encoder.1.write(batch).await;
         self.encoder = Some(encoder);
@@ -218,38 +250,43 @@ impl Work {
         }
     }
 
-    fn start_encoder(&self, schema: &SchemaRef) -> (SchemaRef, Encoder) {
-        let target = Target {
-            bucket: self.table.folder.bucket().clone(),
-            folder: self.table.folder.path(),
-            write: self.id.clone(),
-            first: self.adds.len(),
-        };
-        let modified = self.tables.clock.now().timestamp_millis();
-        (Arc::clone(schema), Encoder::start(&self.tables.io, Arc::clone(schema), target, modified))
+    /// Files of this write, from number `first` on.
+    pub(crate) fn target(&self, first: usize) -> Target {
+        let folder = &self.table.folder;
+        Target { bucket: folder.bucket().clone(), folder: folder.path(), write: self.id.clone(), first }
     }
 
-    /// Rows of the batch whose key is hidden.
-    fn count_tombstoned(&self, batch: &RecordBatch) -> u64 {
-        let hidden = || {
-            let tombstones = self.tombstones.as_ref().filter(|tombstones| !tombstones.is_empty())?;
-            let keys = batch.column_by_name(tombstones.column.as_ref()?.as_str())?;
-            Some(tombstones.keep_mask(keys).false_count() as u64)
-        };
-        hidden().unwrap_or(0)
+    fn now(&self) -> i64 {
+        self.tables.clock.now().timestamp_millis()
     }
 
     /// Makes the intent durable, before the first file exists.
     pub(crate) async fn intend(&mut self) -> Result<(), TableError> {
-        if !self.intended {
-            self.put_intent(Stage::Writing).await?;
-            self.intended = true;
-        }
+        if self.intended { Ok(()) } else { self.put_intent(Stage::Writing).await }
+    }
+
+    pub(crate) async fn put_intent(&mut self, stage: Stage) -> Result<(), TableError> {
+        // Also if it fails: it may be there all the same.
+        self.intended = true;
+        self.tables.put_intent(&self.table, &self.id, &self.by, stage).await
+    }
+
+    /// Makes rows in memory a file in memory.
+    pub(crate) async fn encode_waiting(&mut self) -> Result<(), TableError> {
+        let Some(schema) = self.schema.clone().filter(|_| !self.waiting.is_empty()) else { return Ok(()) };
+        let batches = std::mem::take(&mut self.waiting);
+        let (file, add) = self.tables.encode(schema, batches, self.target(self.adds.len())).await?;
+        self.held = Some(file);
+        self.adds.push(add);
         Ok(())
     }
 
-    pub(crate) async fn put_intent(&self, stage: Stage) -> Result<(), TableError> {
-        self.tables.put_intent(&self.table, &self.id, &self.by, stage).await
+    /// Puts the file in memory where it belongs. The intent is durable.
+    pub(crate) async fn land(&mut self) -> Result<(), TableError> {
+        match self.held.take() {
+            Some(file) => file.put(self.table.folder.bucket()).await,
+            None => Ok(()),
+        }
     }
 
     /// Closes the open file.
@@ -272,6 +309,32 @@ impl Work {
         }
         self.tables.forget_unborn(&self.table);
     }
+}
+
+impl Tables {
+    /// Makes a few batches that fit a schema a file of it, in memory.
+    pub(crate) async fn encode(
+        &self,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+        target: Target,
+    ) -> Result<(Held, Add), TableError> {
+        let modified = self.clock.now().timestamp_millis();
+        self.io.spawn_blocking(move || Held::encode(&schema, &batches, &target, modified)).await?
+    }
+}
+
+/// Rows of a batch that tombstones hide.
+pub(crate) fn hidden_rows(tombstones: &Tombstones, batch: &RecordBatch) -> u64 {
+    let column = tombstones.column.as_ref().filter(|_| !tombstones.is_empty());
+    // Rows without a key column have NULL there, which hides nothing.
+    let keys = column.and_then(|column| batch.column_by_name(column.as_str()));
+    keys.map_or(0, |keys| tombstones.keep_mask(keys).false_count() as u64)
+}
+
+/// What the rows of a column take; a batch may be a part of a larger one.
+fn size_of_rows(column: &ArrayRef) -> usize {
+    column.to_data().get_slice_memory_size().unwrap_or(usize::MAX)
 }
 
 /// A type conflict names the first row with a value in the column.

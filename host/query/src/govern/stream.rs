@@ -83,16 +83,15 @@ pub(super) fn govern(
 }
 
 impl Rules {
-    /// The rows without tombstones, and a mask of those that the filter keeps.
+    /// Rows, and a mask of those that are to be seen: neither tombstoned nor filtered.
     fn visible(&self, batch: RecordBatch) -> Result<(RecordBatch, Option<BooleanArray>)> {
-        let batch = match &self.hidden {
+        let kept = self.hidden.as_ref().map(|(key, hidden)| hidden.keep(batch.column(*key)));
+        let kept = kept.filter(|kept| kept.true_count() < batch.num_rows());
+        let Some(filter) = &self.filter else { return Ok((batch, kept)) };
+        let batch = match kept {
+            Some(kept) => filter_record_batch(&batch, &kept)?,
             None => batch,
-            Some((key, hidden)) => {
-                let keep = hidden.keep(batch.column(*key));
-                if keep.true_count() == batch.num_rows() { batch } else { filter_record_batch(&batch, &keep)? }
-            }
         };
-        let Some(filter) = &self.filter else { return Ok((batch, None)) };
         let mut mask = BooleanBufferBuilder::new(batch.num_rows());
         keep(filter, &batch, &mut mask)?;
         Ok((batch, Some(BooleanArray::new(mask.finish(), None))))

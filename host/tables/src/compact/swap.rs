@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use deltalake_core::kernel::{Action, Add, EagerSnapshot};
+use deltalake_core::kernel::{Action, Add};
 use lakehouse_catalog::{CatalogError, TombstoneRecord};
 use lakehouse_journal::{Draft, EventKind, Stamp};
 use lakehouse_types::ColumnName;
@@ -16,6 +16,7 @@ use crate::log::{Commit, Operation};
 use crate::publish::keyed_by;
 use crate::records::{Counters, Intent, Stage};
 use crate::rewrite::Rewritten;
+use crate::snapshot::Snapshot;
 use crate::state::DataFile;
 use crate::table::{Queue, Table};
 use crate::{DatasetState, TableError, Tables, Tombstones};
@@ -79,7 +80,7 @@ impl Attempt<'_> {
         choice: &Choice,
         written: Rewritten,
         pending: &Pending,
-    ) -> Result<EagerSnapshot, TableError> {
+    ) -> Result<Snapshot, TableError> {
         let (tables, table, by) = (self.tables, self.table, &self.order.by);
         let actions = swap_actions(present, choice, written)?;
         tables.put_intent(table, &self.write, by, Stage::Compacting(Box::new(pending.clone()))).await?;
@@ -152,7 +153,7 @@ impl Tables {
         write: &str,
         pending: &Pending,
         by: &Stamp,
-        snapshot: Option<EagerSnapshot>,
+        snapshot: Option<Snapshot>,
     ) -> Result<CompactionReport, TableError> {
         let before = table.state().ok_or_else(|| table.refusal())?;
         let mut report = pending.report.clone();
