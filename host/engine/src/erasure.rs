@@ -18,7 +18,7 @@ use std::{
 
 use lakehouse_access::{Action, Caller};
 use lakehouse_journal::{Draft, EventKind, Stamp, SystemActor};
-use lakehouse_tables::{Subjects, Tombstones, key_text};
+use lakehouse_tables::{GateKeeper, Subjects, Tombstones, key_text};
 use lakehouse_types::{CertificateId, ColumnName, DatasetName, Progress, Unwatched};
 use serde_json::{Value, json};
 
@@ -117,15 +117,29 @@ impl Engine {
     /// Has everyone forget, searches for what may be left, and keeps the certificate.
     async fn forget(self: &Arc<Self>, order: &Order, mut certificate: Certificate) -> Result<Certificate, EngineError> {
         let Order { dataset, column, keys, .. } = order;
-        let Subjects { rows, values } = self.tables.subjects(dataset, column, Arc::clone(keys), MIN_NEEDLE_BYTES).await?;
+        // The files are written anew meanwhile; the rows are there until what they say is known.
+        let (keeper, gate) = GateKeeper::new();
+        let look = async {
+            let found = self.tables.subjects(dataset, column, Arc::clone(keys), MIN_NEEDLE_BYTES).await;
+            if found.is_ok() {
+                keeper.open();
+            }
+            found
+        };
+        let forget = async {
+            for participant in participants::all() {
+                participant.forget(self, order, &gate, &mut certificate).await?;
+            }
+            Ok::<_, EngineError>(())
+        };
+        let (found, forgotten) = futures::join!(look, forget);
+        let Subjects { rows, values } = found?;
+        forgotten?;
         certificate.rows_erased = rows;
         // A key that is a word of its own is looked for, whether or not a row had it.
         let words = keys.keys().filter(|key| key.len() >= MIN_NEEDLE_BYTES && key.parse::<i128>().is_err());
         let texts: HashSet<String> = values.into_iter().chain(words.map(str::to_owned)).collect();
         let needles = Needles::new(texts.into_iter(), &self.names_of(dataset)?)?;
-        for participant in participants::all() {
-            participant.forget(self, order, &mut certificate).await?;
-        }
         certificate.scan = scan::scan(self, needles, order.progress.as_ref()).await?;
         certificate.ended_at = self.clock.now();
         self.seal(&order.by, &certificate).await?;

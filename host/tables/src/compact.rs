@@ -16,7 +16,7 @@ use futures::TryStreamExt;
 use lakehouse_journal::Stamp;
 use lakehouse_types::{ColumnName, DatasetName, Progress};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 pub(crate) use self::swap::Pending;
 use crate::records::Stage;
@@ -34,7 +34,34 @@ pub enum Scope {
     Whole,
     /// Drops the rows of these keys alone, and writes only the files anew that have them. They need not be tombstoned. The commit is
     /// made even if there are none, and the table bears the erasure's number from then on: a copy with a lower one is from before.
-    Erase { column: ColumnName, keys: Arc<Tombstones>, number: u64 },
+    /// The rows are there until the gate is passed, if there is one.
+    Erase { column: ColumnName, keys: Arc<Tombstones>, number: u64, gate: Option<Gate> },
+}
+
+/// Holds a compaction back that has written its files, until somebody is done with the rows that are to go.
+#[derive(Debug, Clone)]
+pub struct Gate(watch::Receiver<bool>);
+
+/// Opens a [`Gate`]. Dropped, it shuts it for good: the compaction is cancelled.
+#[derive(Debug)]
+pub struct GateKeeper(watch::Sender<bool>);
+
+impl GateKeeper {
+    pub fn new() -> (Self, Gate) {
+        let (opened, gate) = watch::channel(false);
+        (Self(opened), Gate(gate))
+    }
+
+    pub fn open(self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Gate {
+    /// Waits; answers whether it was opened.
+    async fn pass(&self) -> bool {
+        self.0.clone().wait_for(|is_open| *is_open).await.is_ok()
+    }
 }
 
 impl Scope {
@@ -169,6 +196,11 @@ impl<'t> Attempt<'t> {
         let pinned = self.table.state().ok_or_else(|| self.table.refusal())?;
         let choice = self.choose(&pinned).await?;
         let written = if self.commits(&choice) { self.rewrite(&pinned, &choice).await? } else { Rewritten::default() };
+        if let Scope::Erase { gate: Some(gate), .. } = &self.order.scope
+            && !gate.pass().await
+        {
+            return Err(TableError::Cancelled { dataset: self.table.name.clone() });
+        }
         let mut queue = match held {
             Some(queue) => queue,
             None => {

@@ -43,6 +43,8 @@ const FILE_BYTES: usize = 256 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Files up to this size are put in one piece, larger ones in parts of it.
 const PART_BYTES: usize = 16 << 20;
+/// Of small files: to make ready for zstd, and to read it, costs more than their rows.
+const SMALL: Compression = Compression::SNAPPY;
 /// Batches, and chunks, that wait at most.
 const QUEUE: usize = 4;
 
@@ -67,8 +69,8 @@ pub(crate) struct Target {
 
 impl Target {
     /// The name of a file, counted from the next.
-    fn name(&self, number: usize) -> String {
-        format!("{}-{:05}.zstd.parquet", self.write, self.first + number)
+    fn name(&self, number: usize, codec: &str) -> String {
+        format!("{}-{:05}.{codec}.parquet", self.write, self.first + number)
     }
 }
 
@@ -132,13 +134,13 @@ impl Held {
         target: &Target,
         modified_ms: i64,
     ) -> Result<(Self, Add), TableError> {
-        let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties()?))?;
+        let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties(SMALL)))?;
         for batch in batches {
             write_rows(&mut writer, &conform(batch, schema, 1)?)?;
         }
         let footer = writer.finish()?;
         let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
-        let name = target.name(0);
+        let name = target.name(0, "snappy");
         let path = target.folder.clone().join(name.as_str());
         let add = add(schema, name, bytes.len() as u64, modified_ms, &footer)?;
         Ok((Self { path, bytes }, add))
@@ -163,7 +165,8 @@ fn encode(schema: &SchemaRef, mut incoming: mpsc::Receiver<RecordBatch>, events:
     let mut next = incoming.blocking_recv();
     while next.is_some() {
         let sink = Chunks { pending: Vec::with_capacity(CHUNK_BYTES), events: events.clone() };
-        let mut writer = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties()?))?;
+        let mut writer =
+            ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties(Compression::ZSTD(ZstdLevel::try_new(1)?))))?;
         while let Some(batch) = next.take() {
             write_rows(&mut writer, &batch)?;
             next = incoming.blocking_recv();
@@ -194,12 +197,12 @@ fn write_rows<W: Write + Send>(writer: &mut ArrowWriter<W>, batch: &RecordBatch)
     Ok(())
 }
 
-fn properties() -> Result<WriterProperties, TableError> {
-    Ok(WriterProperties::builder()
+fn properties(compression: Compression) -> WriterProperties {
+    WriterProperties::builder()
         .set_created_by(format!("lakehouse {}", env!("CARGO_PKG_VERSION")))
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_compression(compression)
         .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .build())
+        .build()
 }
 
 /// A writer's far end: full chunks go to the uploader.
@@ -243,7 +246,7 @@ async fn upload(
         match event {
             Event::Bytes(bytes) => {
                 let (_, writer, size) = open.get_or_insert_with(|| {
-                    let name = target.name(adds.len());
+                    let name = target.name(adds.len(), "zstd");
                     let path = target.folder.clone().join(name.as_str());
                     (name, BufWriter::with_capacity(target.bucket.compat(), path, PART_BYTES), 0)
                 });

@@ -39,7 +39,7 @@ mod upsert; // rows in the place of those with the same key
 mod writer;
 
 pub use burial::{Burial, BurialFailure, FailureReason, Restoration};
-pub use compact::{CompactionReport, Scope};
+pub use compact::{CompactionReport, Gate, GateKeeper, Scope};
 pub use erase::Subjects;
 pub use error::TableError;
 pub use records::{Idempotency, TombstonePage};

@@ -1,4 +1,4 @@
-//! A first look at whether something is one of many keys: most of what is none is told apart by one bit.
+//! A first look at whether something is one of many keys: most of what is none is told apart by two bits of one word.
 //!
 //! **Invariant**: a key always passes. What passes may be none all the same (one in thirty, or more where there are millions of keys).
 
@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash};
 use foldhash::fast::FixedState;
 
 /// Bits for each key, rounded up to a power of two.
-const BITS_PER_KEY: usize = 32;
+const BITS_PER_KEY: usize = 16;
 /// 8 MiB.
 const MAX_BITS: usize = 1 << 26;
 
@@ -19,28 +19,48 @@ pub(crate) struct Sieve {
 
 impl Sieve {
     pub(crate) fn of<'k, K: Hash + ?Sized + 'k>(keys: impl ExactSizeIterator<Item = &'k K>) -> Self {
-        if keys.len() == 0 {
+        Self::of_hashes(keys.map(hash))
+    }
+
+    pub(crate) fn passes<K: Hash + ?Sized>(&self, key: &K) -> bool {
+        self.bit(hash(key)) != 0
+    }
+
+    /// From hashes of keys, which whoever asks makes as the one did who gave them.
+    pub(crate) fn of_hashes(hashes: impl ExactSizeIterator<Item = u64>) -> Self {
+        if hashes.len() == 0 {
             return Self::default();
         }
-        let bits = keys.len().saturating_mul(BITS_PER_KEY).min(MAX_BITS).next_power_of_two();
-        let mut words = vec![0u64; bits / 64 + usize::from(bits < 64)].into_boxed_slice();
-        for key in keys {
-            let (word, bit) = place(key, words.len());
-            words[word] |= bit;
+        let size = hashes.len().saturating_mul(BITS_PER_KEY).min(MAX_BITS).next_power_of_two();
+        let mut words = vec![0u64; size / 64 + usize::from(size < 64)].into_boxed_slice();
+        for hash in hashes {
+            words[place(hash, words.len())] |= bits(hash);
         }
         Self { words }
     }
 
-    pub(crate) fn passes<K: Hash + ?Sized>(&self, key: &K) -> bool {
-        let (word, bit) = place(key, self.words.len().max(1));
-        self.words.get(word).is_some_and(|word| word & bit != 0)
+    /// 1 for what may be a key, else 0.
+    #[inline]
+    pub(crate) fn bit(&self, hash: u64) -> u64 {
+        let word = self.words.get(place(hash, self.words.len()));
+        word.map_or(0, |word| u64::from(word & bits(hash) == bits(hash)))
     }
 }
 
-fn place<K: Hash + ?Sized>(key: &K, words: usize) -> (usize, u64) {
+fn hash<K: Hash + ?Sized>(key: &K) -> u64 {
     // No defence against who chooses keys: all that they gain is a second look.
-    let hash = FixedState::default().hash_one(key);
-    ((hash >> 6) as usize & (words - 1), 1 << (hash & 63))
+    FixedState::default().hash_one(key)
+}
+
+/// The two bits of a hash in its word.
+#[inline]
+fn bits(hash: u64) -> u64 {
+    1 << (hash & 63) | 1 << (hash >> 58)
+}
+
+#[inline]
+fn place(hash: u64, words: usize) -> usize {
+    (hash >> 6) as usize & words.wrapping_sub(1)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use lakehouse_journal::Stamp;
-use lakehouse_tables::{Scope, Tombstones};
+use lakehouse_tables::{Gate, Scope, Tombstones};
 use lakehouse_types::{ColumnName, DatasetName, Progress};
 
 use super::{Certificate, ErasedIndex};
@@ -29,8 +29,14 @@ pub(super) struct Order {
 /// Something that holds row content.
 #[async_trait]
 pub(super) trait Participant: Send + Sync {
-    /// Forgets the subjects for good, and writes down in the certificate what that took.
-    async fn forget(&self, engine: &Arc<Engine>, order: &Order, certificate: &mut Certificate) -> Result<(), EngineError>;
+    /// Forgets the subjects for good, and writes down in the certificate what that took. Their rows stay until the gate is open.
+    async fn forget(
+        &self,
+        engine: &Arc<Engine>,
+        order: &Order,
+        gate: &Gate,
+        certificate: &mut Certificate,
+    ) -> Result<(), EngineError>;
 }
 
 /// Everyone, in the order in which they forget.
@@ -43,12 +49,19 @@ struct TablesAndIndexes;
 
 #[async_trait]
 impl Participant for TablesAndIndexes {
-    async fn forget(&self, engine: &Arc<Engine>, order: &Order, certificate: &mut Certificate) -> Result<(), EngineError> {
+    async fn forget(
+        &self,
+        engine: &Arc<Engine>,
+        order: &Order,
+        gate: &Gate,
+        certificate: &mut Certificate,
+    ) -> Result<(), EngineError> {
         let (by, dataset) = (&order.by, &order.dataset);
         let tombstones = engine.tables.state(dataset)?.tombstones.mark();
         // Whatever stops this, the next start takes the rows out of the indexes.
         engine.owe(dataset).await?;
-        let scope = Scope::Erase { column: order.column.clone(), keys: Arc::clone(&order.keys), number: order.number };
+        let (column, keys) = (order.column.clone(), Arc::clone(&order.keys));
+        let scope = Scope::Erase { column, keys, number: order.number, gate: Some(gate.clone()) };
         let report = engine.tables.compact(by, dataset, scope, Arc::clone(&order.progress)).await?;
         certificate.version = report.version;
         certificate.files_rewritten = report.files_rewritten;
@@ -77,7 +90,7 @@ struct Caches;
 
 #[async_trait]
 impl Participant for Caches {
-    async fn forget(&self, engine: &Arc<Engine>, _: &Order, _: &mut Certificate) -> Result<(), EngineError> {
+    async fn forget(&self, engine: &Arc<Engine>, _: &Order, _: &Gate, _: &mut Certificate) -> Result<(), EngineError> {
         engine.query.forget_footers();
         Ok(())
     }
@@ -88,7 +101,7 @@ struct Metadata;
 
 #[async_trait]
 impl Participant for Metadata {
-    async fn forget(&self, engine: &Arc<Engine>, _: &Order, certificate: &mut Certificate) -> Result<(), EngineError> {
+    async fn forget(&self, engine: &Arc<Engine>, _: &Order, _: &Gate, certificate: &mut Certificate) -> Result<(), EngineError> {
         certificate.metadata_generation = engine.meta.renew().await?.generation;
         Ok(())
     }

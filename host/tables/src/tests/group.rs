@@ -44,7 +44,7 @@ async fn appends_that_wait_together_share_a_commit_and_keep_their_own_outcomes()
     assert!(versions.len() <= 3, "{versions:?}");
     assert_eq!(host.number("SELECT count(*) FROM people").await, WRITERS as i64);
     assert_eq!(host.number("SELECT count(DISTINCT id) FROM people").await, WRITERS as i64 - 1, "one has no id");
-    let data = host.files().iter().filter(|name| name.ends_with(".zstd.parquet")).count();
+    let data = host.files().iter().filter(|name| name.ends_with(".snappy.parquet")).count();
     assert!(data <= 4, "the rows of those that went together are in one file: {data}");
     // Each has its event under its own name, and its own answer.
     for n in (1..=WRITERS).filter(|n| *n != 8) {
