@@ -154,7 +154,7 @@ impl Work {
         if let Some(state) = state {
             let going: HashSet<String> = self.retired(state).into_iter().collect();
             if !going.is_empty() {
-                actions.extend(state.removes(true, |name| going.contains(name))?);
+                actions.extend(state.removes(true, self.now(), |name| going.contains(name))?);
             }
         }
         actions.extend(std::mem::take(&mut self.adds).into_iter().map(Action::Add));

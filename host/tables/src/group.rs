@@ -164,11 +164,8 @@ impl Tables {
     /// One commit for all; answers those that have to be done alone.
     async fn commit_members(&self, table: &Arc<Table>, queue: &mut Queue, mut members: Vec<Member>) -> Vec<Ready> {
         let Some(state) = table.state() else { return undone(members) };
-        let shared = match self.encode_together(&state, &members).await {
-            Ok(shared) => shared,
-            // Whose fault it is shows when they are alone.
-            Err(_) => return undone(members),
-        };
+        // Whose fault it is shows when they are alone.
+        let Ok(shared) = self.encode_together(&state, &members).await else { return undone(members) };
         if self.put_intents(table, &mut members).await.is_err() {
             return undone(members);
         }

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use chrono::Utc;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::{Add, EagerSnapshot, Metadata, Protocol, Remove};
 
@@ -75,18 +74,23 @@ impl Snapshot {
         self.added.get(before.added.len()..).filter(|_| is_after)
     }
 
-    /// What takes files out of the next version, by their names.
+    /// What takes files out of the next version, by their names, at a time in milliseconds.
     ///
     /// # Errors
     /// When the log cannot be replayed.
-    pub(crate) fn removes(&self, data_change: bool, goes: impl Fn(&str) -> bool) -> Result<Vec<Remove>, DeltaTableError> {
+    pub(crate) fn removes(
+        &self,
+        data_change: bool,
+        at_ms: i64,
+        goes: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Remove>, DeltaTableError> {
         let log = self.loaded.try_log_data()?;
         let old = log.iter().filter(|file| goes(file.object_store_path().filename().unwrap_or_default()));
-        let old = old.map(|file| file.remove_action(data_change));
+        let old = old.map(|file| Remove { deletion_timestamp: Some(at_ms), ..file.remove_action(data_change) });
         let new = self.added.iter().filter(|add| goes(&add.path)).map(|add| Remove {
             path: add.path.clone(),
             data_change,
-            deletion_timestamp: Some(Utc::now().timestamp_millis()),
+            deletion_timestamp: Some(at_ms),
             extended_file_metadata: Some(true),
             partition_values: Some(HashMap::new()),
             size: Some(add.size),

@@ -143,9 +143,9 @@ impl DatasetState {
     }
 
     /// The actions that take files out of the next version, by their names.
-    pub(crate) fn removes(&self, data_change: bool, goes: impl Fn(&str) -> bool) -> Result<Vec<Action>, TableError> {
+    pub(crate) fn removes(&self, data_change: bool, at_ms: i64, goes: impl Fn(&str) -> bool) -> Result<Vec<Action>, TableError> {
         let failed = |source| TableError::Delta { dataset: self.name.clone(), source: Box::new(source) };
-        let removes = self.snapshot.removes(data_change, goes).map_err(failed)?;
+        let removes = self.snapshot.removes(data_change, at_ms, goes).map_err(failed)?;
         Ok(removes.into_iter().map(Action::Remove).collect())
     }
 

@@ -256,7 +256,8 @@ impl Work {
         Target { bucket: folder.bucket().clone(), folder: folder.path(), write: self.id.clone(), first }
     }
 
-    fn now(&self) -> i64 {
+    /// In milliseconds.
+    pub(crate) fn now(&self) -> i64 {
         self.tables.clock.now().timestamp_millis()
     }
 

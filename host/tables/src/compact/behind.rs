@@ -21,7 +21,7 @@ impl Tables {
         let choice = attempt.choose(&state).await.expect("files are found");
         let written = attempt.rewrite(&state, &choice).await.expect("files are written");
         let pending = attempt.pending(&state, &choice, &written);
-        let actions = swap_actions(&state, &choice, written).expect("the log is read");
+        let actions = swap_actions(&state, &choice, written, self.clock.now()).expect("the log is read");
         let stage = Stage::Compacting(Box::new(pending));
         self.put_intent(&table, &attempt.write, by, stage).await.expect("an intent is kept");
         if committed {

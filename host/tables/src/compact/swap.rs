@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use deltalake_core::kernel::{Action, Add};
 use lakehouse_catalog::{CatalogError, TombstoneRecord};
 use lakehouse_journal::{Draft, EventKind, Stamp};
@@ -82,7 +83,7 @@ impl Attempt<'_> {
         pending: &Pending,
     ) -> Result<Snapshot, TableError> {
         let (tables, table, by) = (self.tables, self.table, &self.order.by);
-        let actions = swap_actions(present, choice, written)?;
+        let actions = swap_actions(present, choice, written, tables.clock.now())?;
         tables.put_intent(table, &self.write, by, Stage::Compacting(Box::new(pending.clone()))).await?;
         let commit = Commit {
             snapshot: Some(&present.snapshot),
@@ -137,10 +138,15 @@ impl Attempt<'_> {
     }
 }
 
-pub(super) fn swap_actions(present: &DatasetState, choice: &Choice, written: Rewritten) -> Result<Vec<Action>, TableError> {
+pub(super) fn swap_actions(
+    present: &DatasetState,
+    choice: &Choice,
+    written: Rewritten,
+    at: DateTime<Utc>,
+) -> Result<Vec<Action>, TableError> {
     let drops_rows = written.dropped > 0;
     let names: HashSet<&str> = choice.files.iter().map(DataFile::name).collect();
-    let mut actions = present.removes(drops_rows, |name| names.contains(name))?;
+    let mut actions = present.removes(drops_rows, at.timestamp_millis(), |name| names.contains(name))?;
     actions.extend(written.adds.into_iter().map(|add| Action::Add(Add { data_change: drops_rows, ..add })));
     Ok(actions)
 }
