@@ -3,18 +3,19 @@
 //! **Invariant**: each commit of ours names its write id, the request, the actor and the writer in `commitInfo`, and carries the next number
 //! of the application transaction `lakehouse`, so that a write is found again and never doubled.
 
+mod checkpoint;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
 use arrow::datatypes::{DataType, Schema};
+use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake_core::kernel::{Action, EagerSnapshot, Metadata, MetadataExt, Protocol, StructType, Transaction, new_metadata};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, get_actions};
-use deltalake_core::protocol::checkpoints::create_checkpoint;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use deltalake_core::{DeltaTable, DeltaTableError};
 use lakehouse_journal::Stamp;
 use lakehouse_types::DatasetName;
 use object_store_13::prefix::PrefixStore;
@@ -24,7 +25,6 @@ use serde_json::{Value, json};
 
 use crate::folder::{Folder, LOG};
 use crate::ordered::Ordered;
-use crate::retire::delete_log_before;
 use crate::snapshot::Snapshot;
 use crate::{TableError, WriteMode};
 
@@ -38,9 +38,6 @@ const WRITE_ID: &str = "lakehouseWrite";
 pub(crate) const EPOCH: &str = "lakehouseEpoch";
 /// What compacted files grow to.
 const TARGET_BYTES: i64 = 256 << 20;
-/// A checkpoint is written after so many commits, and one more for so many files: it names all of them.
-const MIN_COMMITS: u64 = 64;
-const FILES_PER_COMMIT: u64 = 16;
 /// How often a commit is tried again when a foreign writer took the version.
 const RETRIES: usize = 3;
 
@@ -61,7 +58,7 @@ pub(crate) struct Log {
 struct Known {
     /// The number of the application transaction, as of a version.
     sequence: Option<(u64, i64)>,
-    /// The version of which there is a checkpoint, or for which one was asked; at first, that of the first snapshot.
+    /// The version of which there is a checkpoint, or for which one was asked; `None` until it is looked up.
     gathered: Option<u64>,
 }
 
@@ -95,72 +92,6 @@ impl Log {
             0 => Ok(snapshot.loaded().clone()),
             _ => EagerSnapshot::try_new(self.store.as_ref(), Some(snapshot.version())).await,
         }
-    }
-
-    /// Whether there were so many commits since the last checkpoint that another is due.
-    fn is_long(&self, snapshot: &Snapshot) -> bool {
-        let version = snapshot.version();
-        let mut known = self.known.lock();
-        let commits = version.saturating_sub(*known.gathered.get_or_insert(version));
-        let is_long = commits >= MIN_COMMITS + snapshot.count_files() as u64 / FILES_PER_COMMIT;
-        if is_long {
-            // Should it fail, it is not tried at every commit from now on.
-            known.gathered = Some(version);
-        }
-        is_long
-    }
-
-    /// A snapshot that was loaded anew, in the place of one that follows from many commits of Delta's library, each of which is one more
-    /// piece to go through; and a checkpoint, from which it is loaded.
-    ///
-    /// It fails without harm: the snapshot is as good as before.
-    async fn gathered(&self, snapshot: Snapshot) -> Snapshot {
-        if !self.is_long(&snapshot) {
-            return snapshot;
-        }
-        let version = snapshot.version();
-        let gathered = async {
-            let _cut = self.cut.lock().await;
-            self.checkpoint(Some(version)).await?;
-            self.load().await
-        };
-        match gathered.await {
-            Ok(gathered) if gathered.version() == version => gathered,
-            Ok(_) => snapshot,
-            Err(error) => {
-                tracing::warn!(dataset = %self.dataset, %error, "a table's log stays long for now");
-                snapshot
-            }
-        }
-    }
-
-    /// Leaves a checkpoint, from which starts and readers load, without anybody waiting for it.
-    fn gather_in_background(&self, version: u64) {
-        // While it is held, nobody deletes it.
-        let Some(folder) = self.folder.upgrade() else { return };
-        let log = self.clone();
-        tokio::spawn(async move {
-            let cut = log.cut.lock().await;
-            if *cut < version
-                && let Err(error) = log.checkpoint(None).await
-            {
-                tracing::warn!(dataset = %log.dataset, %error, "a table's log stays long for now");
-            }
-            drop(folder);
-        });
-    }
-
-    /// Writes a checkpoint of the newest version, which has to be this one.
-    async fn checkpoint(&self, version: Option<u64>) -> Result<(), TableError> {
-        let mut table = DeltaTable::new(Arc::clone(&self.store));
-        table.load().await.map_err(|source| self.failed(source))?;
-        if version.is_some() && table.version() != version {
-            return Err(TableError::Conflict {
-                dataset: self.dataset.clone(),
-                source: Box::new(DeltaTableError::Generic("a foreign writer committed".to_owned())),
-            });
-        }
-        create_checkpoint(&table, None).await.map_err(|source| self.failed(source))
     }
 
     /// The version that a write made, looked for after version `base`; `None` if there is no such commit.
@@ -197,18 +128,6 @@ impl Log {
             Some(_) => Ok(Some(self.load().await?)),
             None => Ok(None),
         }
-    }
-
-    /// Shortens the log to a checkpoint of `version`, the newest, and answers a snapshot that stands on it alone, with the number
-    /// of objects that are gone. Whoever calls it holds the table's queue.
-    pub(crate) async fn trim(&self, folder: &Folder, version: u64) -> Result<(Snapshot, u64), TableError> {
-        let mut cut = self.cut.lock().await;
-        self.checkpoint(Some(version)).await?;
-        // Whoever reads from now on reads the checkpoint: only then does what it stands for go.
-        let snapshot = self.load().await?;
-        *cut = version;
-        let deleted = delete_log_before(folder, version).await?;
-        Ok((snapshot, deleted))
     }
 
     /// The number of the last application transaction as of this version.
@@ -258,21 +177,22 @@ impl Log {
             }
             Operation::Compact { drops_rows: false } => DeltaOperation::Optimize { predicate: None, target_size: TARGET_BYTES },
         };
+        let mut failed: fn(DeltaTableError) -> CommitFailure = CommitFailure::Refused;
         if let Some(snapshot) = snapshot.filter(|_| only_adds) {
             match self.append(snapshot, &properties, actions.clone(), operation.clone()).await? {
                 Some(next) => {
                     self.known.lock().sequence = Some((next.version(), sequence));
-                    if self.is_long(&next) {
+                    if self.is_long(&next).await {
                         self.gather_in_background(next.version());
                     }
                     return Ok(next);
                 }
-                // Delta's library finds out what is there.
-                None => tracing::debug!(dataset = %self.dataset, "the log is not as it was left"),
+                // What is there, Delta's library finds out. It may be this very commit, whose answer was lost on the way.
+                None => failed = CommitFailure::Unclear,
             }
         }
         let whole = match snapshot {
-            Some(snapshot) => Some(self.whole(snapshot).await.map_err(CommitFailure::Refused)?),
+            Some(snapshot) => Some(self.whole(snapshot).await.map_err(failed)?),
             None => None,
         };
         let prepared = CommitBuilder::from(properties)
@@ -280,7 +200,7 @@ impl Log {
             .build(whole.as_ref().map(|whole| whole as &dyn TableReference), Arc::clone(&self.store), operation)
             .into_prepared_commit_future()
             .await
-            .map_err(CommitFailure::Refused)?;
+            .map_err(failed)?;
         let committed = prepared.await.map_err(|source| match source {
             DeltaTableError::Transaction {
                 source: TransactionError::CommitConflict(_) | TransactionError::MaxCommitAttempts(_),

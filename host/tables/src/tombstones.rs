@@ -5,8 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::MAX_INLINE_VIEW_LEN;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringViewArray, make_view};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, MAX_INLINE_VIEW_LEN, StringViewArray, make_view};
 use arrow::buffer::{BooleanBuffer, Buffer};
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -211,7 +210,7 @@ fn view_of(text: &str) -> u128 {
 #[inline]
 fn folded(view: u128) -> u64 {
     const SEEDS: (u64, u64) = (0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03);
-    let [low, high] = [view as u64, (view >> 64) as u64];
+    let (low, high) = (view as u64, (view >> 64) as u64);
     let product = u128::from(low ^ SEEDS.0) * u128::from(high ^ SEEDS.1);
     product as u64 ^ (product >> 64) as u64
 }

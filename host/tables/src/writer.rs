@@ -214,11 +214,13 @@ impl Work {
         let batch = conform(&batch, &schema, row)?;
         self.tombstoned += self.tombstones.as_ref().map_or(0, |tombstones| hidden_rows(tombstones, &batch));
         self.rows += batch.num_rows() as u64;
-        let bytes = batch.columns().iter().map(size_of_rows).fold(self.waiting_bytes, usize::saturating_add);
-        if self.encoder.is_none() && bytes <= WAITING_BYTES {
-            self.waiting_bytes = bytes;
-            self.waiting.push(batch);
-            return Ok(());
+        if self.encoder.is_none() {
+            let bytes = batch.columns().iter().map(size_of_rows).fold(self.waiting_bytes, usize::saturating_add);
+            if bytes <= WAITING_BYTES {
+                self.waiting_bytes = bytes;
+                self.waiting.push(batch);
+                return Ok(());
+            }
         }
         self.intend().await?;
         for batch in std::mem::take(&mut self.waiting).into_iter().chain([batch]) {

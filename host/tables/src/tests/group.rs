@@ -1,4 +1,4 @@
-//! Appends that share a commit.
+//! Appends that share a commit, or meet another one.
 
 use super::*;
 
@@ -63,9 +63,15 @@ async fn appends_that_wait_together_share_a_commit_and_keep_their_own_outcomes()
 async fn many_commits_are_gathered_in_checkpoints() {
     let directory = TempDir::new().unwrap();
     let host = Host::open(&directory).await;
-    for n in 0..80 {
-        host.write("people", vec![rows(n, n + 1)]).await.unwrap();
-    }
+    let write = async |host: &Host, ids: std::ops::Range<i64>| {
+        for n in ids {
+            host.write("people", vec![rows(n, n + 1)]).await.unwrap();
+        }
+    };
+    // However often the host starts anew.
+    write(&host, 0..40).await;
+    let host = host.restart(&directory).await;
+    write(&host, 40..80).await;
     let folder = host.folder("people").join("_delta_log");
     let is_there = || folder.join("_last_checkpoint").exists();
     assert!(eventually(async || is_there()).await);
@@ -77,4 +83,32 @@ async fn many_commits_are_gathered_in_checkpoints() {
     assert_eq!((state.version, state.rows), (version, 80));
     host.write("people", vec![rows(80, 81)]).await.unwrap();
     assert_eq!(host.number("SELECT count(DISTINCT id) FROM people").await, 81);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_a_replacement_overtook_brings_nothing_back() {
+    let directory = TempDir::new().unwrap();
+    let host = Host::open(&directory).await;
+    let only = |ids: ArrayRef| RecordBatch::try_from_iter_with_nullable([("id", ids, true)]).unwrap();
+    let integers = || only(Arc::new(Int64Array::from(vec![1, 2])));
+    let texts = || only(Arc::new(StringArray::from(vec!["x"])));
+    for (dataset, replacement) in [("narrowed", integers()), ("retyped", texts())] {
+        host.write(dataset, vec![rows(0, 3)]).await.unwrap();
+        let mut late = begin(&host.tables, spec(dataset)).await.unwrap();
+        late.write(integers()).await.unwrap();
+        let replace = WriteSpec { mode: WriteMode::Replace, ..spec(dataset) };
+        let replaced = write(&host.tables, replace, vec![replacement.clone()]).await.unwrap();
+        let error = late.finish(Vec::new(), 0).await.unwrap_err();
+        assert!(matches!(error, TableError::Gone { .. }), "{dataset}: {error:?}");
+        let state = host.tables.dataset(&name(dataset)).unwrap();
+        assert_eq!((state.columns(), state.version), (replaced.columns, replaced.version), "{dataset}");
+        assert_eq!(host.write(dataset, vec![replacement]).await.unwrap().version, 2, "it may be tried again");
+    }
+    // One that keeps all columns is no obstacle.
+    host.write("kept", vec![rows(0, 3)]).await.unwrap();
+    let mut late = begin(&host.tables, spec("kept")).await.unwrap();
+    late.write(rows(5, 7)).await.unwrap();
+    write(&host.tables, WriteSpec { mode: WriteMode::Replace, ..spec("kept") }, vec![rows(3, 5)]).await.unwrap();
+    late.finish(Vec::new(), 0).await.unwrap();
+    assert_eq!(host.number("SELECT sum(id) FROM kept").await, 3 + 4 + 5 + 6);
 }

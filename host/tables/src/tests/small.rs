@@ -112,3 +112,28 @@ async fn an_append_to_a_log_that_was_shortened_meanwhile_is_refused() {
     host.write("people", vec![rows(1, 2)]).await.unwrap_err();
     assert!(!entry(version + 1).exists());
 }
+
+/// A commit is in the log though its answer was lost, and the log cannot be read just now: it is looked for later, and nothing is undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_may_be_there_is_never_undone() {
+    let directory = TempDir::new().unwrap();
+    let host = Host::open(&directory).await;
+    host.write("people", vec![rows(0, 1)]).await.unwrap();
+    host.write("people", vec![rows(1, 2)]).await.unwrap();
+    let log = host.folder("people").join("_delta_log");
+    let version = host.tables.dataset(&name("people")).unwrap().version;
+    let entry = |version: u64| log.join(format!("{version:020}.json"));
+    let mut writer = begin(&host.tables, spec("people")).await.unwrap();
+    writer.write(rows(2, 3)).await.unwrap();
+    let work = writer.disarm();
+    let info = json!({ "commitInfo": { "timestamp": 1_700_000_000_000_i64, "operation": "WRITE", "lakehouseWrite": work.id } });
+    std::fs::write(entry(version + 1), format!("{info}\n")).unwrap();
+    let readable = std::fs::read(entry(version)).unwrap();
+    std::fs::write(entry(version), b"damaged").unwrap();
+    let error = work.commit(Vec::new(), 0).await.unwrap_err();
+    assert!(matches!(error, TableError::OutcomeUnknown { .. }), "{error}");
+    assert_eq!(host.intents().await.len(), 1);
+    std::fs::write(entry(version), readable).unwrap();
+    host.write("people", vec![rows(3, 4)]).await.unwrap();
+    assert_eq!((host.intents().await.len(), host.ingests().await), (0, 4), "it is settled as done");
+}
