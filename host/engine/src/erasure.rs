@@ -26,7 +26,10 @@ pub use self::{
     certificate::{Certificate, ErasedIndex},
     scan::{ScanReport, Trace},
 };
-use self::{needles::Needles, participants::Order};
+use self::{
+    needles::Needles,
+    participants::{Order, Task},
+};
 use crate::{Engine, EngineError, Page};
 
 /// Subjects of one erasure.
@@ -126,9 +129,10 @@ impl Engine {
             }
             found
         };
+        let task = Task { engine: self, order, gate };
         let forget = async {
             for participant in participants::all() {
-                participant.forget(self, order, &gate, &mut certificate).await?;
+                participant.forget(&task, &mut certificate).await?;
             }
             Ok::<_, EngineError>(())
         };

@@ -1,8 +1,8 @@
 //! Checksums of the objects of a local bucket, kept beside them.
 //!
 //! A disk may answer with other bytes than were written, and neither Parquet nor a Delta log would notice. So the object `x` has at
-//! `_sums/x` a CRC-32C for each block of 64 KiB, and every range that is read is checked by its blocks. The metadata store keeps
-//! checksums of its own and has none here.
+//! `_sums/x` a CRC-32C for each block of 64 KiB, and every range that is read is checked by its blocks. The log and the sorted files of
+//! the metadata store have checksums of their own and none here; its manifests, which have none, do.
 //!
 //! The stored form, integers little-endian: the magic `LHSUM001`, then for each content that the object may have (the newest last) its
 //! length as `u64` and a `u32` for each block, and at the end a `u32` over all that came before. An object that is overwritten may have
@@ -170,9 +170,9 @@ fn beside(object: &Path) -> Path {
     Path::from_iter([FOLDER.into()].into_iter().chain(object.parts()))
 }
 
-/// Whether an object has sums: not those of the metadata store, which has its own, and not the sums themselves.
+/// Whether an object has sums: not what the metadata store sums itself, and not the sums themselves.
 fn has_sums(object: &Path) -> bool {
-    !crate::meta::holds(object) && !object.prefix_matches(&Path::from(FOLDER))
+    !crate::meta::sums_itself(object) && !object.prefix_matches(&Path::from(FOLDER))
 }
 
 #[cfg(test)]

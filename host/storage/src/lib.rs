@@ -25,6 +25,7 @@ mod s3;
 mod store;
 mod sweep;
 mod transaction;
+mod warm;
 
 pub use bucket::{Bucket, BucketHealth, BucketKind, BucketOptions, BucketSpec, Buckets, Claim};
 pub use checksum::is_damage;

@@ -47,6 +47,11 @@ pub(crate) fn holds(path: &object_store::path::Path) -> bool {
     path.prefix_matches(&object_store::path::Path::from(FOLDER))
 }
 
+/// True for those with checksums of their own: the log and the sorted files.
+pub(crate) fn sums_itself(path: &object_store::path::Path) -> bool {
+    holds(path) && path.parts().nth(2).is_some_and(|folder| matches!(folder.as_ref(), "wal" | "compacted"))
+}
+
 /// How the metadata store runs.
 #[derive(Debug, Clone)]
 pub struct MetaOptions {

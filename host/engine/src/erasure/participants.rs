@@ -26,17 +26,19 @@ pub(super) struct Order {
     pub(super) progress: Arc<dyn Progress>,
 }
 
+/// An order while it is carried out.
+pub(super) struct Task<'a> {
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) order: &'a Order,
+    /// Until it is open, the rows stay.
+    pub(super) gate: Gate,
+}
+
 /// Something that holds row content.
 #[async_trait]
 pub(super) trait Participant: Send + Sync {
-    /// Forgets the subjects for good, and writes down in the certificate what that took. Their rows stay until the gate is open.
-    async fn forget(
-        &self,
-        engine: &Arc<Engine>,
-        order: &Order,
-        gate: &Gate,
-        certificate: &mut Certificate,
-    ) -> Result<(), EngineError>;
+    /// Forgets the subjects for good, and writes down in the certificate what that took.
+    async fn forget(&self, task: &Task<'_>, certificate: &mut Certificate) -> Result<(), EngineError>;
 }
 
 /// Everyone, in the order in which they forget.
@@ -49,13 +51,8 @@ struct TablesAndIndexes;
 
 #[async_trait]
 impl Participant for TablesAndIndexes {
-    async fn forget(
-        &self,
-        engine: &Arc<Engine>,
-        order: &Order,
-        gate: &Gate,
-        certificate: &mut Certificate,
-    ) -> Result<(), EngineError> {
+    async fn forget(&self, task: &Task<'_>, certificate: &mut Certificate) -> Result<(), EngineError> {
+        let Task { engine, order, gate } = task;
         let (by, dataset) = (&order.by, &order.dataset);
         let tombstones = engine.tables.state(dataset)?.tombstones.mark();
         // Whatever stops this, the next start takes the rows out of the indexes.
@@ -90,8 +87,8 @@ struct Caches;
 
 #[async_trait]
 impl Participant for Caches {
-    async fn forget(&self, engine: &Arc<Engine>, _: &Order, _: &Gate, _: &mut Certificate) -> Result<(), EngineError> {
-        engine.query.forget_footers();
+    async fn forget(&self, task: &Task<'_>, _: &mut Certificate) -> Result<(), EngineError> {
+        task.engine.query.forget_footers();
         Ok(())
     }
 }
@@ -101,8 +98,8 @@ struct Metadata;
 
 #[async_trait]
 impl Participant for Metadata {
-    async fn forget(&self, engine: &Arc<Engine>, _: &Order, _: &Gate, certificate: &mut Certificate) -> Result<(), EngineError> {
-        certificate.metadata_generation = engine.meta.renew().await?.generation;
+    async fn forget(&self, task: &Task<'_>, certificate: &mut Certificate) -> Result<(), EngineError> {
+        certificate.metadata_generation = task.engine.meta.renew().await?.generation;
         Ok(())
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     readonly::ReadOnlyStore,
     s3,
     sweep::sweep,
+    warm::WarmStore,
 };
 
 /// A bucket's own store, before retries, counts and the right runtime.
@@ -136,6 +137,7 @@ fn open_local(name: &BucketName, path: &Path, claim: Claim, retry: RetryPolicy) 
         .map_err(|error| failed(io::Error::other(error)))?
         .with_fsync(true)
         .with_automatic_cleanup(false);
+    let store = WarmStore::new(store, root.clone());
     Ok(Opened { root: Some(root), lock, next, ..Opened::new(Arc::new(store), retry) })
 }
 

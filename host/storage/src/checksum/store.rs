@@ -174,17 +174,18 @@ impl ObjectStore for ChecksumStore {
             return self.inner.put_opts(location, payload, opts).await;
         }
         let _turn = self.turn(location).await;
-        let exists = self.exists(location).await?;
+        let beside = beside(location);
+        let (exists, has_sums) = futures::try_join!(self.exists(location), self.exists(&beside))?;
         if matches!(opts.mode, PutMode::Create) {
             return if exists {
                 self.inner.put_opts(location, payload, opts).await
             } else {
-                self.create(location, payload, opts).await
+                self.create(location, has_sums, payload, opts).await
             };
         }
         let sums = Sums::of(payload.iter());
         // Also what is not there may have sums: of a write that failed, or whose object is gone. They must not meet another content.
-        if exists || self.exists(&beside(location)).await? {
+        if exists || has_sums {
             self.expect(location, sums, exists).await?;
             return self.inner.put_opts(location, payload, opts).await;
         }

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
 
 use super::FOLDER;
-use crate::{Bucket, Result};
+use crate::{Bucket, Result, checksum};
 
 const MARKER: &str = "generation-";
 
@@ -97,12 +97,13 @@ pub(super) async fn clear(bucket: &Bucket, generation: u64) -> Result<()> {
     }
     let Some(root) = bucket.local_path().map(std::path::Path::to_owned) else { return Ok(()) };
     let removed = bucket.io().spawn_blocking(move || {
-        let all = root.join(FOLDER);
-        match std::fs::remove_dir_all(root.join(folder.as_ref())) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        for folder in [root.join(folder.as_ref()), root.join(checksum::FOLDER).join(folder.as_ref())] {
+            match std::fs::remove_dir_all(folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
-        std::fs::File::open(all)?.sync_all()
+        std::fs::File::open(root.join(FOLDER))?.sync_all()
     });
     let removed = removed.await.map_err(|_| crate::StorageError::TaskLost)?;
     removed.map_err(|source| bucket.error(object_store::Error::Generic { store: "local", source: Box::new(source) }))

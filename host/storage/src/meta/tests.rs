@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::{COMMITS_PER_SPILL, Meta, MetaOptions};
 use crate::{BucketKind, BucketOptions, BucketSpec, Buckets, Claim, Record, StorageError, s3::tests::s3_spec};
 
+mod damage;
 mod renewal;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,20 +5,32 @@ use std::sync::Arc;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, Result, path::Path};
 
 use super::ChecksumStore;
-use crate::checksum::{Contents, Sums, beside};
+use crate::{
+    checksum::{Contents, Sums, beside},
+    meta,
+};
 
 impl ChecksumStore {
     /// Creates an object that another host may be creating, too: whoever does says what it is.
-    pub(super) async fn create(&self, object: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+    pub(super) async fn create(&self, object: &Path, has_sums: bool, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         let beside = beside(object);
-        // Of one that is gone, or never came to be.
-        if self.exists(&beside).await? {
+        if has_sums {
+            // Of one that is gone, or never came to be.
             self.forget(object).await?;
         }
         let contents = Contents::default().with(Sums::of(payload.iter()));
         let bytes: PutPayload = contents.encode().into();
         let claim = self.inner.put_opts(&beside, bytes.clone(), PutOptions::from(PutMode::Create));
-        let (claimed, put) = futures::join!(claim, self.inner.put_opts(object, payload, opts));
+        let put = self.inner.put_opts(object, payload, opts);
+        let (claimed, put) = if meta::holds(object) {
+            // One after the other: the metadata store takes a manifest whose write is said to have failed for another host's.
+            match claim.await {
+                Err(error) if !matches!(error, Error::AlreadyExists { .. }) => return Err(error),
+                claimed => (claimed, put.await),
+            }
+        } else {
+            futures::join!(claim, put)
+        };
         match (claimed, put) {
             (Ok(_), Ok(put)) => {
                 self.known.lock().put(object, Some(Arc::new(contents)));

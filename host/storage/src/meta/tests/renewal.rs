@@ -57,6 +57,10 @@ async fn a_renewed_store_has_what_lives_and_no_byte_of_what_does_not() {
         std::fs::read_dir(root.path().join("_meta")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     folders.sort();
     assert_eq!(folders, ["3", "generation-0000000003"]);
+    let sums = std::fs::read_dir(root.path().join("_sums/_meta")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut sums: Vec<_> = sums.collect();
+    sums.sort();
+    assert_eq!(sums, ["3", "generation-0000000003"], "sums go with what they are of");
 }
 
 #[tokio::test(flavor = "multi_thread")]
