@@ -12,7 +12,6 @@ mod encode; // batches → Parquet files in the bucket
 mod erase; // whose rows, and what they say
 mod error;
 mod fence; // no host of before ends what it began
-mod fit; // whether a file can be opened under a scan's schema
 mod folder; // where a dataset's files are, and when they go
 mod follow; // what another host does, seen by one that reads
 mod group; // appends that share a commit

@@ -24,8 +24,6 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use parquet::arrow::async_reader::AsyncFileReader;
 
 use crate::DatasetState;
-use crate::fit::Learning;
-use crate::state::DataFile;
 
 /// Below this many rows a second partition costs more than it brings.
 const ROWS_WORTH_SPLITTING: u64 = 20_000;
@@ -47,10 +45,8 @@ impl DatasetProvider {
 
     /// The files, cut into byte ranges of equal sum, one group a partition.
     fn groups(&self, partitions: usize) -> Vec<FileGroup> {
-        let schema = &self.state.scan_schema;
-        let file = |file: &DataFile| {
-            let listed = PartitionedFile::new_from_meta(file.meta.clone()).with_statistics(Arc::clone(&file.statistics));
-            if file.fit.is(schema) { listed.with_arrow_schema(Arc::clone(schema)) } else { listed }
+        let file = |file: &crate::state::DataFile| {
+            PartitionedFile::new_from_meta(file.meta.clone()).with_statistics(Arc::clone(&file.statistics))
         };
         let whole = vec![FileGroup::new(self.state.files.iter().map(file).collect())];
         if partitions < 2 || self.state.rows < ROWS_WORTH_SPLITTING {
@@ -143,11 +139,6 @@ impl ParquetFileReaderFactory for PinnedReader {
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         tracing::trace!(version = self.state.version, partition = partition_index, "opening a data file");
-        let fit = self.state.file(&file.object_meta.location).map(|file| &file.fit).filter(|fit| !fit.is_known()).cloned();
-        let reader = self.reader.create_reader(partition_index, file, metadata_size_hint, metrics)?;
-        Ok(match fit {
-            Some(fit) => Box::new(Learning { reader, fit, schema: Arc::clone(&self.state.scan_schema) }),
-            None => reader,
-        })
+        self.reader.create_reader(partition_index, file, metadata_size_hint, metrics)
     }
 }

@@ -13,7 +13,6 @@ use deltalake_core::kernel::{Action, Add, LogicalFileView};
 use lakehouse_types::{BucketName, DatasetName};
 use object_store_13::{ObjectMeta, path::Path};
 
-use crate::fit::Fit;
 use crate::folder::Folder;
 use crate::mark::mark;
 use crate::provider::DatasetProvider;
@@ -53,7 +52,6 @@ pub struct DatasetState {
 pub(crate) struct DataFile {
     pub(crate) meta: ObjectMeta,
     pub(crate) statistics: Arc<Statistics>,
-    pub(crate) fit: Fit,
 }
 
 impl DatasetState {
@@ -70,7 +68,6 @@ impl DatasetState {
         let schema = snapshot.schema();
         let scan_schema = scanned(&schema);
         let known = known.filter(|known| known.scan_schema == scan_schema);
-        let scan_schema = known.map_or(scan_schema, |known| Arc::clone(&known.scan_schema));
         let before = known.and_then(|known| Some((&known.files, snapshot.added_since(&known.snapshot)?)));
         let (mut files, added) = match before {
             Some((files, added)) => (files.to_vec(), added),
@@ -113,8 +110,6 @@ impl DatasetState {
     /// Some files of this dataset's folder, read under a schema that holds theirs. Only scans make sense of it.
     pub(crate) fn of_files(&self, schema: SchemaRef, files: Vec<DataFile>) -> Self {
         let scan_schema = scanned(&schema);
-        // The very same, where it is: by that a file knows what it fits.
-        let scan_schema = if scan_schema == self.scan_schema { Arc::clone(&self.scan_schema) } else { scan_schema };
         let each: Vec<_> = files.iter().map(|file| Arc::clone(&file.statistics)).collect();
         let statistics = Arc::new(together(&scan_schema, &each));
         let rows = rows_of(&files);
@@ -161,12 +156,6 @@ impl DatasetState {
         marks
     }
 
-    /// The file of this version that is there.
-    pub(crate) fn file(&self, location: &Path) -> Option<&DataFile> {
-        let at = self.files.binary_search_by(|file| file.meta.location.cmp(location)).ok()?;
-        Some(&self.files[at])
-    }
-
     /// Rows that queries see.
     pub fn visible_rows(&self) -> u64 {
         self.rows.saturating_sub(self.hidden)
@@ -204,24 +193,23 @@ fn in_log(folder: &Folder, schema: &SchemaRef, file: &LogicalFileView, known: &[
     }
     let size = u64::try_from(file.size()).map_err(|_| "a file has a negative size")?;
     let location = folder.path().parts().chain(file.object_store_path().parts()).collect::<Path>();
-    let (statistics, fit) = match known.binary_search_by(|file| file.meta.location.cmp(&location)) {
-        Ok(at) => (Arc::clone(&known[at].statistics), known[at].fit.clone()),
-        Err(_) => (Arc::new(from_log(schema, file.stats().as_deref(), size)), Fit::default()),
+    let statistics = match known.binary_search_by(|file| file.meta.location.cmp(&location)) {
+        Ok(at) => Arc::clone(&known[at].statistics),
+        Err(_) => Arc::new(from_log(schema, file.stats().as_deref(), size)),
     };
-    Ok(DataFile { meta: meta(location, file.modification_time(), size), statistics, fit })
+    Ok(data_file(location, file.modification_time(), size, statistics))
 }
 
 /// A file of ours that a commit adds, or is about to.
 fn of_add(folder: &Folder, schema: &SchemaRef, add: &Add) -> DataFile {
     let size = u64::try_from(add.size).unwrap_or_default();
     let statistics = Arc::new(from_log(schema, add.stats.as_deref(), size));
-    let meta = meta(folder.path().join(add.path.as_str()), add.modification_time, size);
-    DataFile { meta, statistics, fit: Fit::default() }
+    data_file(folder.path().join(add.path.as_str()), add.modification_time, size, statistics)
 }
 
-fn meta(location: Path, modified_ms: i64, size: u64) -> ObjectMeta {
+fn data_file(location: Path, modified_ms: i64, size: u64, statistics: Arc<Statistics>) -> DataFile {
     let last_modified = DateTime::<Utc>::from_timestamp_millis(modified_ms).unwrap_or_default();
-    ObjectMeta { location, last_modified, size, e_tag: None, version: None }
+    DataFile { meta: ObjectMeta { location, last_modified, size, e_tag: None, version: None }, statistics }
 }
 
 fn rows_of(files: &[DataFile]) -> u64 {

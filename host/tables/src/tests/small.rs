@@ -1,7 +1,5 @@
 //! Writes that stay in memory until they are committed, and versions that follow from what was committed.
 
-use std::collections::HashSet;
-
 use super::*;
 
 /// What a table says of itself, and what its log says of it.
@@ -138,35 +136,4 @@ async fn a_commit_that_may_be_there_is_never_undone() {
     std::fs::write(entry(version), readable).unwrap();
     host.write("people", vec![rows(3, 4)]).await.unwrap();
     assert_eq!((host.intents().await.len(), host.ingests().await), (0, 4), "it is settled as done");
-}
-
-/// A file whose columns are those of its table is opened under the table's schema once it is known, and gives the same rows.
-#[tokio::test(flavor = "multi_thread")]
-async fn files_give_the_same_rows_once_it_is_known_what_schema_they_fit() {
-    let directory = TempDir::new().unwrap();
-    let host = Host::open(&directory).await;
-    let narrow = rows(0, 3);
-    let halves: ArrayRef = Arc::new(Float64Array::from(vec![None, Some(0.5)]));
-    let wide = rows(3, 5);
-    let wide = [("id", wide.column(0)), ("code", wide.column(1)), ("half", &halves)]
-        .map(|(name, column)| (name, Arc::clone(column), true));
-    let wide = RecordBatch::try_from_iter_with_nullable(wide).unwrap();
-    let other: ArrayRef = Arc::new(Float64Array::from(vec![1.5]));
-    let other = RecordBatch::try_from_iter_with_nullable([("half", other, true)]).unwrap();
-    for batch in [narrow, wide, other] {
-        host.write("people", vec![batch]).await.unwrap();
-    }
-    let fits = || {
-        let state = host.tables.table(&name("people")).unwrap().state().unwrap();
-        state.files.iter().map(|file| (file.rows(), file.fit.is_known(), file.fit.is(&state.scan_schema))).collect::<HashSet<_>>()
-    };
-    assert_eq!(fits(), HashSet::from([(3, false, false), (2, false, false), (1, false, false)]));
-    let sql = "SELECT half, code, id FROM people WHERE id IS NULL OR id > 0 ORDER BY id";
-    let first = host.sql(sql).await;
-    assert_eq!(fits(), HashSet::from([(3, true, false), (2, true, true), (1, true, false)]));
-    assert_eq!(host.sql(sql).await, first);
-    // What is known stays so in the next version.
-    host.write("people", vec![rows(5, 6)]).await.unwrap();
-    assert_eq!(fits().iter().filter(|(_, _, fits)| *fits).count(), 1);
-    assert_eq!(host.number("SELECT count(id) FROM people WHERE half IS NULL OR code = 'C-000004'").await, 6);
 }
