@@ -1,13 +1,14 @@
 //! A first look at whether something is one of many keys: most of what is none is told apart by two bits of one word.
 //!
-//! **Invariant**: a key always passes. What passes may be none all the same (one in thirty, or more where there are millions of keys).
+//! **Invariant**: a key always passes. What passes may be none all the same (one in thirty, or more where there are millions of keys): a
+//! larger sieve lets less pass, and has to share the nearest cache with the rows that are looked at.
 
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 
 /// Bits for each key, rounded up to a power of two.
-const BITS_PER_KEY: usize = 16;
+const BITS_PER_KEY: usize = 8;
 /// 8 MiB.
 const MAX_BITS: usize = 1 << 26;
 
