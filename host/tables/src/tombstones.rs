@@ -5,8 +5,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, MAX_INLINE_VIEW_LEN, StringViewArray, make_view};
-use arrow::buffer::{BooleanBuffer, Buffer};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, MAX_INLINE_VIEW_LEN, StringViewArray, make_view,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
@@ -19,6 +21,9 @@ use serde_json::Value;
 use crate::mark::mark;
 use crate::sieve::Sieve;
 
+/// To find a key among rows in order takes about as long as to look at so many of them.
+const ROWS_PER_KEY: usize = 32;
+
 /// The tombstoned keys of one dataset. Cheap to probe, free when empty.
 #[derive(Debug, Clone, Default)]
 pub struct Tombstones {
@@ -27,6 +32,8 @@ pub struct Tombstones {
     texts: HashSet<Box<str>, RandomState>,
     /// Of the texts that are so short that a view of text holds all of them, the views.
     views: HashSet<u128, RandomState>,
+    /// The same in ascending order of their ranks.
+    ranks: Box<[u128]>,
     integers: HashSet<i128, RandomState>,
     /// The least and the greatest integer.
     bounds: Option<(i128, i128)>,
@@ -51,8 +58,10 @@ impl Tombstones {
         let text_sieve = Sieve::of(texts.iter().map(AsRef::<str>::as_ref));
         let views: HashSet<u128, _> = texts.iter().filter(|text| is_inline(text.len())).map(|text| view_of(text)).collect();
         let view_sieve = Sieve::of_hashes(views.iter().map(|view| folded(*view)));
+        let mut ranks: Box<[u128]> = views.iter().map(|view| rank(*view)).collect();
+        ranks.sort_unstable();
         let integer_sieve = Sieve::of(integers.iter());
-        Self { column, texts, views, integers, bounds, lengths, text_sieve, view_sieve, integer_sieve, sum }
+        Self { column, texts, views, ranks, integers, bounds, lengths, text_sieve, view_sieve, integer_sieve, sum }
     }
 
     /// Whether nothing is hidden, so that a scan needs no mask.
@@ -157,9 +166,38 @@ impl Tombstones {
         })
     }
 
-    /// 64 rows at once: first, without a branch, those that may be keys, then of these, which are.
     fn keep_views(&self, texts: &StringViewArray) -> BooleanBuffer {
         let (views, nulls) = (texts.views(), texts.nulls());
+        let ascending = if nulls.is_none() { self.keep_ascending(views) } else { None };
+        ascending.unwrap_or_else(|| self.keep_each(texts, views, nulls))
+    }
+
+    /// Short texts in ascending order, as rows often come: the few keys between the first and the last are looked for, not each row.
+    /// `None` where they are not such, which shows soon.
+    fn keep_ascending(&self, views: &[u128]) -> Option<BooleanBuffer> {
+        let (first, last) = (rank(*views.first()?), rank(*views.last()?));
+        let begin = self.ranks.partition_point(|key| *key < first);
+        let keys = self.ranks[begin..].split_at(self.ranks[begin..].partition_point(|key| *key <= last)).0;
+        let is_next = |pair: &[u128]| rank(pair[0]) <= rank(pair[1]) && is_long(pair[1]) == 0;
+        let are_ascending = first <= last && is_long(views[0]) == 0 && views.windows(2).all(is_next);
+        if keys.len() > views.len() / ROWS_PER_KEY || !are_ascending {
+            return None;
+        }
+        let mut kept = BooleanBufferBuilder::new(views.len());
+        kept.append_n(views.len(), true);
+        let mut at = 0;
+        for key in keys {
+            at += views[at..].partition_point(|view| rank(*view) < *key);
+            while views.get(at).is_some_and(|view| rank(*view) == *key) {
+                kept.set_bit(at, false);
+                at += 1;
+            }
+        }
+        Some(kept.finish())
+    }
+
+    /// 64 rows at once: first, without a branch, those that may be keys, then of these, which are.
+    fn keep_each(&self, texts: &StringViewArray, views: &[u128], nulls: Option<&NullBuffer>) -> BooleanBuffer {
         let is_key = |row: usize| {
             let is_there = nulls.is_none_or(|nulls| nulls.is_valid(row));
             is_there && if is_long(views[row]) == 0 { self.views.contains(&views[row]) } else { self.contains(texts.value(row)) }
@@ -200,6 +238,12 @@ fn is_inline(length: usize) -> bool {
 #[inline]
 fn is_long(view: u128) -> u64 {
     u64::from((view & u128::from(u32::MAX)) > u128::from(MAX_INLINE_VIEW_LEN))
+}
+
+/// An order of views that hold their text: by length, then by text.
+#[inline]
+fn rank(view: u128) -> u128 {
+    view.swap_bytes()
 }
 
 fn view_of(text: &str) -> u128 {
@@ -290,6 +334,29 @@ mod tests {
     }
 
     #[test]
+    fn rows_in_order_are_hidden_as_rows_in_none() {
+        let rows = |step: usize| (0..4_000).step_by(step).flat_map(|n| [format!("C-{n:05}"), format!("C-{n:05}")]);
+        let ascending =
+            StringViewArray::from_iter_values(std::iter::once(String::from("B")).chain(rows(1)).chain(["C-00000-".into()]));
+        for keys in [&[][..], &["B"], &["C-00000-", "C-03999"], &["C-00000", "C-00000x", "C-01000", "A", "C-9", "x", "C-00000-+"]]
+        {
+            let tombstones = Tombstones::new(None, keys.iter().copied());
+            let found = tombstones.keep_ascending(ascending.views()).expect("they are in order, and the keys are few");
+            assert_eq!(found, tombstones.keep_each(&ascending, ascending.views(), None), "{keys:?}");
+            let hidden = ascending.iter().flatten().filter(|row| keys.contains(row)).count();
+            assert_eq!(found.len() - found.count_set_bits(), hidden, "{keys:?}");
+        }
+        let tombstones = Tombstones::new(None, rows(40));
+        assert_eq!(tombstones.keep_ascending(ascending.views()).map(|kept| kept.count_set_bits()), Some(8_002 - 200));
+        let not_such = |rows: &[&str]| Tombstones::new(None, ["a"]).keep_ascending(StringViewArray::from(rows.to_vec()).views());
+        let few = [["b"; 40].as_slice(), &["a"]].concat();
+        assert_eq!(not_such(&few), None, "not in order");
+        assert_eq!(not_such(&[["b"; 40].as_slice(), &["longer than a view holds"]].concat()), None);
+        assert_eq!(not_such(&["a", "b"]), None, "many keys for so few rows");
+        assert_eq!(not_such(&[]), None);
+    }
+
+    #[test]
     fn only_text_and_integers_are_keys() {
         assert_eq!(key_text(&json!("A-1")).as_deref(), Some("A-1"));
         assert_eq!(key_text(&json!(-5)).as_deref(), Some("-5"));
@@ -316,14 +383,20 @@ mod tests {
             prop_assert_eq!(&tombstones.keep_mask(&views).values().iter().collect::<Vec<_>>(), &expected);
         }
 
-        /// Texts about as long as what a view holds by itself, slices of an array among them.
+        /// Texts about as long as what a view holds by itself, in order or not, slices of an array among them.
         #[test]
         fn views_hide_what_texts_hide(
             keys in proptest::collection::vec("[ab]{10,15}", 0..20),
             rows in proptest::collection::vec(proptest::option::of("[ab]{10,15}"), 1..200),
             from in 0usize..200,
+            order in 0..3,
         ) {
-            let rows: Vec<Option<&String>> = rows.iter().map(Option::as_ref).chain(keys.iter().map(Some)).collect();
+            let mut rows: Vec<Option<&String>> = rows.iter().map(Option::as_ref).chain(keys.iter().map(Some)).collect();
+            if order > 0 {
+                rows.retain(|row| row.is_some_and(|row| row.len() <= 12 + usize::from(order > 1)));
+                rows.sort_by_key(|row| row.map(|row| (row.len(), row.clone())));
+                rows.push(rows.last().copied().flatten());
+            }
             let from = from % rows.len();
             let tombstones = Tombstones::new(None, keys.iter().map(String::as_str));
             let views: ArrayRef = Arc::new(StringViewArray::from_iter(rows.iter().copied()).slice(from, rows.len() - from));
