@@ -151,7 +151,7 @@ mod tests {
         for name in ["datasets/a/part.parquet", "a b/100%/é.json"] {
             let object = Path::from(name);
             store.put(&object, whole.clone().into()).await.unwrap();
-            for ranges in [vec![0..10], vec![70_000..80_000, 5..6, 299_999..300_000], vec![0..MAX_BYTES]] {
+            for ranges in [vec![0..10, 10..20], vec![70_000..80_000, 5..6, 299_999..300_000], vec![0..1, 1..MAX_BYTES]] {
                 let warm = store.warm(&object, &ranges);
                 assert!(warm.is_some() || store.refused.load(Relaxed), "{ranges:?}");
                 let found = store.get_ranges(&object, &ranges).await.unwrap();
