@@ -32,6 +32,7 @@ mod postgres;
 mod power;
 mod probes;
 mod profiles;
+mod queries;
 mod readers;
 mod remote;
 mod search;

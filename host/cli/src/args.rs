@@ -1,7 +1,7 @@
 //! What can be typed. Each command's help ends with examples that work as they stand.
 
 mod indexes; // index, search, profile
-mod storage; // datasets, compaction, erasure, jobs, journal
+mod storage; // datasets, compaction, erasure, jobs, queries, journal
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     indexes::{Index, Profile, RefreshIndex, Search},
-    storage::{Compact, Describe, Erase, JobCommand, Jobs, Journal},
+    storage::{Compact, Describe, Erase, JobCommand, Jobs, Journal, Queries, QueryCommand},
 };
 
 const START: &str = "\
@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Certificates,
     /// Long work on the server: list, follow, cancel
     Jobs(Jobs),
+    /// Queries on the server: what runs, and its end
+    Queries(Queries),
     /// Events, and the check of their chain
     #[command(subcommand)]
     Journal(Journal),

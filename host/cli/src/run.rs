@@ -62,6 +62,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Compact(compact) => block_on(commands::compact(console, Client::new(&connection)?, compact))?,
         Command::Erase(erase) => block_on(commands::erase(console, Client::new(&connection)?, erase))?,
         Command::Certificates => block_on(commands::certificates(console, Client::new(&connection)?))?,
+        Command::Queries(queries) => block_on(commands::queries(console, Client::new(&connection)?, queries))?,
         Command::Jobs(jobs) => block_on(commands::jobs(console, Client::new(&connection)?, jobs))?,
         Command::Journal(journal) => block_on(commands::journal(console, Client::new(&connection)?, journal))?,
         Command::Key(key) => block_on(commands::key(console, Client::new(&connection)?, key))?,

@@ -73,7 +73,7 @@ pub use lakehouse_plugins::{
     HttpResponse, Message, Origin as PluginOrigin, PluginStats, PluginSummary, PushReport, PushState, Role as ChatRole,
     VersionDetails,
 };
-pub use lakehouse_query::{QueryError, QueryRequest, format};
+pub use lakehouse_query::{QueryError, QueryRecord, QueryRequest, Started, format};
 pub use lakehouse_settings::Settings;
 pub use lakehouse_storage::{BucketCounts, Claim};
 pub use lakehouse_tables::{

@@ -6,9 +6,10 @@
 use futures::{StreamExt, stream};
 use lakehouse_access::{Action, Caller};
 use lakehouse_query::{
-    Answer, QueryError, QueryRequest,
+    QueryError, QueryRecord, QueryRequest, Started,
     format::{self, Chunks, Format, ProblemText},
 };
+use lakehouse_types::QueryId;
 use tokio::sync::mpsc;
 
 use crate::{Engine, EngineError};
@@ -27,10 +28,10 @@ impl Engine {
     /// # Errors
     /// When the caller may not query, or the statement cannot be answered; failures after the first batch are in the stream, the end
     /// of the caller's key among them.
-    pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Answer, EngineError> {
+    pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Started, EngineError> {
         self.require(caller, Action::Query).await?;
-        let mut answer = match self.query.query(caller, request).await {
-            Ok(answer) => answer,
+        let Started { id, mut answer } = match self.query.query(caller, request).await {
+            Ok(started) => started,
             Err(error) => return Err(self.judged(caller, error).await),
         };
         let first = match answer.batches.next().await {
@@ -38,7 +39,7 @@ impl Engine {
             first => first,
         };
         answer.batches = self.lease(caller).over(stream::iter(first).chain(answer.batches).boxed());
-        Ok(answer)
+        Ok(Started { id, answer })
     }
 
     /// Journals what was refused to those who may not do everything: a name that is not theirs to read, whether or not anything has
@@ -67,15 +68,44 @@ impl Engine {
         format: Format,
         problem: ProblemText,
         count: impl RowCount,
-    ) -> Result<Chunks, EngineError> {
-        let mut answer = self.query(caller, request).await?;
+    ) -> Result<(QueryId, Chunks), EngineError> {
+        let Started { id, mut answer } = self.query(caller, request).await?;
         let counted = answer.batches.inspect(move |batch| {
             if let Ok(batch) = batch {
                 count.add(batch.num_rows() as u64);
             }
         });
         answer.batches = counted.boxed();
-        Ok(self.on_cpu(format::encode(answer, format, problem)?))
+        Ok((id, self.on_cpu(format::encode(answer, format, problem)?)))
+    }
+
+    /// Queries that run now, the oldest first: the caller's own, everybody's for those who may read the whole journal.
+    pub fn running_queries(&self, caller: &Caller) -> Vec<QueryRecord> {
+        let mut running = self.query.running();
+        running.retain(|query| sees(caller, query));
+        running
+    }
+
+    /// One query, running or ended.
+    ///
+    /// # Errors
+    /// When it is not known, or another's.
+    pub fn query_record(&self, caller: &Caller, id: &QueryId) -> Result<QueryRecord, EngineError> {
+        let found = self.query.record(id).filter(|query| sees(caller, query));
+        Ok(found.ok_or_else(|| QueryError::UnknownQuery { id: id.clone() })?)
+    }
+
+    /// Asks for the end of a query that runs: of one's own, or of any for an admin. Nothing happens to one that has ended.
+    ///
+    /// # Errors
+    /// When it is not known, or another's.
+    pub fn cancel_query(&self, caller: &Caller, id: &QueryId) -> Result<QueryRecord, EngineError> {
+        let query = self.query_record(caller, id)?;
+        if query.actor != caller.principal.name && !caller.principal.is_admin() {
+            return Err(QueryError::UnknownQuery { id: id.clone() }.into());
+        }
+        self.query.cancel(id);
+        Ok(query)
     }
 
     /// Drives a stream on the CPU runtime. A stream that ends without its last word ends in an error, never in silence.
@@ -108,4 +138,8 @@ impl Engine {
         })
         .boxed()
     }
+}
+
+fn sees(caller: &Caller, query: &QueryRecord) -> bool {
+    query.actor == caller.principal.name || caller.principal.may(Action::ReadJournal)
 }

@@ -24,6 +24,8 @@ use crate::{
 
 /// The request id's header.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Names the query of an answer.
+pub(crate) const QUERY_ID: HeaderName = HeaderName::from_static("x-query-id");
 
 /// The label of what no route matched.
 pub(crate) const UNMATCHED: &str = "unmatched";

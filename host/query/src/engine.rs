@@ -23,17 +23,18 @@ use lakehouse_journal::Journal;
 use lakehouse_plugins::Registry;
 use lakehouse_storage::Buckets;
 use lakehouse_tables::Tables;
-use lakehouse_types::{Clock, DatasetName};
+use lakehouse_types::{Clock, DatasetName, QueryId};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use self::{admission::Admission, scope::Scope};
+use self::{admission::Admission, scope::Scope, system::Logs};
 pub use self::{
     reading::{ReadRequest, Reading},
     scope::Governance,
 };
 use crate::{
     error::QueryError,
+    history::{History, KEPT, QueryRecord, Started},
     names::Names,
     run::{self, Answer, Bounds},
     session::{BucketStores, Shares, Template},
@@ -95,7 +96,7 @@ pub struct QueryEngine {
     tables: Arc<Tables>,
     catalog: Arc<Catalog>,
     registry: Arc<Registry>,
-    journal: Journal,
+    logs: Logs,
     cpu: Handle,
 }
 
@@ -127,14 +128,27 @@ impl QueryEngine {
         };
         let template = Template::new(shares, BucketStores::of(buckets)).map_err(|error| QueryError::execution(&error))?;
         let admission = Admission::new(options.concurrency.max(1));
-        Ok(Self { options, template, admission, tables, catalog, registry, journal, cpu })
+        let logs = Logs { journal, history: Arc::new(History::new(Arc::clone(&options.clock), KEPT)) };
+        Ok(Self { options, template, admission, tables, catalog, registry, logs, cpu })
     }
 
     /// Answers one statement under the caller's grants and profile. The first batch is ready when this returns.
     ///
     /// # Errors
     /// Whatever goes wrong before the first batch; what goes wrong later ends [`Answer::batches`].
-    pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Answer, QueryError> {
+    pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Started, QueryError> {
+        let sql = (request.sql.len() <= self.options.max_sql_bytes).then_some(request.sql.as_str());
+        let mut tracked = self.logs.history.begin(caller, sql);
+        match tracked.unless_cancelled(Box::pin(self.answer(caller, request))).await {
+            Ok(answer) => Ok(tracked.over(answer)),
+            Err(error) => {
+                tracked.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn answer(&self, caller: &Caller, request: QueryRequest) -> Result<Answer, QueryError> {
         let deadline = request.deadline.map_or(self.options.deadline, |asked| asked.min(self.options.deadline));
         let ends = Instant::now() + deadline;
         let place = self.admission.enter(ends).await?;
@@ -156,6 +170,21 @@ impl QueryEngine {
         run::start(&self.cpu, bounds, job.stream()).await
     }
 
+    /// Queries of everybody that run now, the oldest first.
+    pub fn running(&self) -> Vec<QueryRecord> {
+        self.logs.history.running()
+    }
+
+    /// One that runs, or is still remembered.
+    pub fn record(&self, id: &QueryId) -> Option<QueryRecord> {
+        self.logs.history.get(id)
+    }
+
+    /// Asks for the end of one that runs. It ends at its next batch or await, its thread at the next look at the watch.
+    pub fn cancel(&self, id: &QueryId) {
+        self.logs.history.cancel(id);
+    }
+
     /// Lets go of what is known of Parquet files beside their bytes: least and greatest values among it.
     pub fn forget_footers(&self) {
         self.template.bare().runtime_env().cache_manager.get_file_metadata_cache().clear();
@@ -163,7 +192,7 @@ impl QueryEngine {
 
     /// What this request sees, pinned now.
     fn scope(&self, caller: &Caller) -> Result<Arc<Scope>, QueryError> {
-        Scope::pin(caller, &self.tables, &self.catalog.snapshot(), &self.registry, &self.journal, &self.template).map(Arc::new)
+        Scope::pin(caller, &self.tables, &self.catalog.snapshot(), &self.registry, &self.logs, &self.template).map(Arc::new)
     }
 
     /// Checks a definition against its base and the caller's profile: columns, row filter, rules and their configs.

@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use lakehouse_storage::is_damage;
-use lakehouse_types::{Code, Fault, Members};
+use lakehouse_types::{Code, Fault, Members, QueryId};
 use serde_json::json;
 
 use crate::similar::{closest, listing};
@@ -56,6 +56,11 @@ pub enum QueryError {
     },
     #[error("query ran past its deadline of {deadline:?}")]
     Timeout { deadline: Duration },
+    /// By somebody who may.
+    #[error("query was cancelled")]
+    Cancelled,
+    #[error("no query `{id}` is known")]
+    UnknownQuery { id: QueryId },
     #[error("query memory is used up")]
     Memory,
     #[error("{waiting} queries are waiting already")]
@@ -85,6 +90,8 @@ impl Fault for QueryError {
             Self::Definition { .. } => Code::InvalidDefinition,
             Self::Rule { fault, .. } => fault.code(),
             Self::Timeout { .. } => Code::QueryTimeout,
+            Self::Cancelled => Code::Cancelled,
+            Self::UnknownQuery { .. } => Code::UnknownQuery,
             Self::Memory => Code::MemoryExceeded,
             Self::Busy { .. } => Code::Busy,
             Self::Storage { .. } => Code::StorageUnavailable,
@@ -129,6 +136,8 @@ impl Fault for QueryError {
             Self::Definition { message, .. } => message.clone(),
             Self::Rule { relation, fault } => format!("{} (while reading `{relation}`)", fault.public()),
             Self::Timeout { deadline } => format!("the query ran past its deadline of {} ms", deadline.as_millis()),
+            Self::Cancelled => "the query was cancelled".to_owned(),
+            Self::UnknownQuery { id } => format!("query `{id}` is not known, or is another's"),
             Self::Memory => "the query needs more memory than [query] memory_mib leaves it".to_owned(),
             Self::Busy { waiting } => format!("{waiting} queries are waiting already"),
             Self::Storage { .. } => "a stored file could not be read".to_owned(),

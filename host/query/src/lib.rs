@@ -16,7 +16,9 @@ mod govern; // tombstones, row filters and redactions around a table
 mod guard; // which statements are answered at all
 #[cfg(test)]
 mod harness; // statements over tables in memory
+mod history; // what runs and what ran
 mod idents; // column names in the case of their source
+mod literals; // statements without what they say of anybody
 mod names; // table names for one principal and profile
 mod oversight; // what DataFusion is told of the query it works for
 mod run; // one query on the CPU runtime
@@ -30,4 +32,5 @@ mod watch; // deadline and cancellation inside long loops
 pub use engine::{Governance, QueryEngine, QueryOptions, QueryRequest, ReadRequest, Reading};
 pub use error::QueryError;
 pub use govern::{Hidden, RowRedactor, RowRule};
+pub use history::{KEPT, QueryRecord, QueryState, Started};
 pub use run::{Answer, Outcome};

@@ -86,6 +86,7 @@ codes! {
     UnknownVersion = "unknown_version", NotFound, "Unknown version", "Use a version from GET /plugins/{name}.";
     UnknownKey = "unknown_key", NotFound, "Unknown key", "Use an id from GET /admin/keys.";
     UnknownJob = "unknown_job", NotFound, "Unknown job", "Use an id from GET /jobs; reports are kept for a day.";
+    UnknownQuery = "unknown_query", NotFound, "Unknown query", "Use an id from GET /query or system.queries; the last ones are remembered until the server stops.";
     UnknownCertificate = "unknown_certificate", NotFound, "Unknown certificate", "Use an id from GET /erasure.";
     UnknownRoute = "unknown_route", NotFound, "Unknown route", "See /openapi.json for the routes.";
     MethodNotAllowed = "method_not_allowed", InvalidRequest, "Method not allowed", "See /openapi.json for the route's methods.";

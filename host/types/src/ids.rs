@@ -120,6 +120,8 @@ id!(/// The id of an index or of a segment, fresh for each one that is made: nam
     IndexId, "an index id", is_request, "1 to 64 letters, digits, - and _");
 id!(/// The id of a job.
     JobId, "a job id", is_request, "1 to 64 letters, digits, - and _");
+id!(/// The id of a query.
+    QueryId, "a query id", is_request, "1 to 64 letters, digits, - and _");
 id!(/// The id of an erasure's certificate.
     CertificateId, "a certificate id", is_request, "1 to 64 letters, digits, - and _");
 id!(/// The name of a plugin: the component's own.
@@ -187,7 +189,7 @@ macro_rules! fresh {
     )* };
 }
 
-fresh!(IndexId, JobId, CertificateId);
+fresh!(IndexId, JobId, QueryId, CertificateId);
 
 impl RequestId {
     /// A fresh, time-ordered id.

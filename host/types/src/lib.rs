@@ -14,7 +14,7 @@ pub use code::{Code, ErrorKind};
 pub use fault::{Fault, Members};
 pub use ids::{
     Actor, BucketName, CertificateId, ColumnName, DatasetId, DatasetName, Digest, IdError, IndexId, IndexName, JobId, KeyId,
-    KeyName, PluginName, ProfileId, RequestId, RuleName, SourceName, ViewName,
+    KeyName, PluginName, ProfileId, QueryId, RequestId, RuleName, SourceName, ViewName,
 };
 pub use progress::{Progress, Unwatched};
 pub use secret::Secret;

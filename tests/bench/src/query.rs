@@ -137,7 +137,7 @@ async fn pair(
     for run in 0..RUNS + 2 {
         let start = Instant::now();
         let request = QueryRequest { sql: ours.to_owned(), ..QueryRequest::default() };
-        let answer: Vec<RecordBatch> = engine.query(caller, request).await?.batches.try_collect().await?;
+        let answer: Vec<RecordBatch> = engine.query(caller, request).await?.answer.batches.try_collect().await?;
         let own_time = start.elapsed();
         let start = Instant::now();
         let expected = bare.sql(theirs).await?.collect().await?;

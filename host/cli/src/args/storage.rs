@@ -1,4 +1,4 @@
-//! What can be typed of datasets, compaction, erasure, jobs and the journal.
+//! What can be typed of datasets, compaction, erasure, jobs, queries and the journal.
 
 use clap::{Args, Subcommand};
 use lakehouse_types::Digest;
@@ -79,6 +79,29 @@ pub(crate) enum JobCommand {
     /// Follow a job to its end, and print its report
     Wait { id: String },
     /// Tell a job to stop before it changes anything
+    Cancel { id: String },
+}
+
+const QUERIES: &str = "\
+Examples:
+  lakehouse queries                  what runs now
+  lakehouse queries cancel 01k...    ends it, and its client is told
+  lakehouse sql 'SELECT * FROM system.queries ORDER BY duration_ms DESC LIMIT 10'   what ran, literals left out";
+
+#[derive(Debug, Args)]
+#[command(after_help = QUERIES)]
+pub(crate) struct Queries {
+    #[command(subcommand)]
+    pub(crate) command: Option<QueryCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueryCommand {
+    /// All queries that run now and that the key may see
+    List,
+    /// One query, running or ended
+    Show { id: String },
+    /// End a query
     Cancel { id: String },
 }
 

@@ -9,25 +9,32 @@ use axum::{
     response::Response,
 };
 use lakehouse_engine::{
-    Action, QueryError, QueryRequest,
+    Action, QueryError, QueryRecord, QueryRequest,
     format::{Format, ProblemText, Rows},
 };
-use lakehouse_types::{Code, RequestId};
-use serde::Deserialize;
+use lakehouse_types::{Code, QueryId, RequestId};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
 use super::datasets::ColumnBody;
 use crate::{
+    answer::{Answer, Outcome},
     app::App,
+    envelope::QUERY_ID,
     problem::Problem,
-    request::{Json, Params, Who},
+    request::{Json, Named, Params, Who},
     route::{Access, Route},
 };
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![Route::new(__path_query_sql, query_sql, Access::May(Action::Query))]
+    vec![
+        Route::new(__path_query_sql, query_sql, Access::May(Action::Query)),
+        Route::new(__path_list_queries, list_queries, Access::May(Action::Query)),
+        Route::new(__path_show_query, show_query, Access::May(Action::Query)),
+        Route::new(__path_cancel_query, cancel_query, Access::May(Action::Query)),
+    ]
 }
 
 /// A statement.
@@ -82,7 +89,8 @@ struct AnswerBody {
 
 /// Answers one reading statement as the key may see the data.
 ///
-/// The `Accept` header chooses JSON, NDJSON, CSV or an Arrow IPC stream. The answer streams; it ends when the client leaves.
+/// The `Accept` header chooses JSON, NDJSON, CSV or an Arrow IPC stream. The answer streams; it ends when the client leaves. Its header
+/// `X-Query-Id` names the query, for `GET` and `DELETE /query/{id}` and in `system.queries`.
 #[utoipa::path(post, path = "/query/sql", tag = "query", params(SqlParams), request_body = SqlBody,
     responses((status = 200, description = "Rows.", content(
         (AnswerBody = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
@@ -102,15 +110,87 @@ async fn query_sql(
     let format = accepted(&headers, rows)?;
     let SqlBody { sql, params, deadline_ms, max_rows } = body;
     let request = QueryRequest { sql, params, deadline: deadline_ms.map(Duration::from_millis), max_rows };
-    let chunks =
+    let (id, chunks) =
         app.engine.query_as(&caller, request, format, in_words(caller.request_id.clone()), app.metrics.query_rows()).await?;
     app.metrics.query_began(began.elapsed());
     let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(QUERY_ID, id);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
+}
+
+/// A query as it is now, or was at its end.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Query)]
+struct QueryBody {
+    id: String,
+    request_id: String,
+    /// Whose key asked.
+    actor: String,
+    profile: String,
+    /// Each literal is a `?`. Absent where the statement could not be planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement: Option<String>,
+    /// `running`, `done`, `failed`, `cancelled`, or `abandoned` by its client.
+    state: &'static str,
+    /// Of the problem, when it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// Rows that were handed over so far.
+    rows: u64,
+    began_at: String,
+    /// Until now, or its end; the wait for a place included.
+    duration_ms: f64,
+}
+
+impl From<QueryRecord> for QueryBody {
+    fn from(query: QueryRecord) -> Self {
+        Self {
+            id: query.id.to_string(),
+            request_id: query.request_id.to_string(),
+            actor: query.actor.to_string(),
+            profile: query.profile.to_string(),
+            statement: query.statement.map(|statement| statement.to_string()),
+            state: query.state.as_str(),
+            code: query.code.map(Code::as_str),
+            rows: query.rows,
+            began_at: query.began_at.to_rfc3339(),
+            duration_ms: query.duration.as_secs_f64() * 1e3,
+        }
+    }
+}
+
+/// Queries that run now, the oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+struct QueryList {
+    queries: Vec<QueryBody>,
+}
+
+/// Lists the queries that run now: the key's own, or everybody's for those who may read the whole journal. What ran before is in
+/// `system.queries`.
+#[utoipa::path(get, path = "/query", tag = "query", responses((status = 200, description = "What runs.", body = QueryList)))]
+async fn list_queries(State(app): State<App>, Who(caller): Who) -> Outcome<QueryList> {
+    let queries = app.engine.running_queries(&caller);
+    Ok(Answer::ok(QueryList { queries: queries.into_iter().map(QueryBody::from).collect() }))
+}
+
+/// Shows a query: how long it runs and how far it is, or what became of it. The last 10,000 are remembered until the server stops.
+#[utoipa::path(get, path = "/query/{id}", tag = "query", params(("id" = String, Path, description = "The query.")),
+    responses((status = 200, description = "The query.", body = QueryBody)))]
+async fn show_query(State(app): State<App>, Who(caller): Who, Named(id): Named<QueryId>) -> Outcome<QueryBody> {
+    Ok(Answer::ok(app.engine.query_record(&caller, &id)?.into()))
+}
+
+/// Ends a query that runs: one's own, or any for an admin. Its client gets the problem `cancelled`. One that has ended stays as it is.
+#[utoipa::path(delete, path = "/query/{id}", tag = "query", params(("id" = String, Path, description = "The query.")),
+    responses((status = 200, description = "The query as it was then.", body = QueryBody)))]
+async fn cancel_query(State(app): State<App>, Who(caller): Who, Named(id): Named<QueryId>) -> Outcome<QueryBody> {
+    Ok(Answer::ok(app.engine.cancel_query(&caller, &id)?.into()))
 }
 
 /// How the `error` member of an answer that broke off is written.

@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use lakehouse_access::{Action, Caller, Principal};
 use lakehouse_catalog::{CatalogSnapshot, Profile, Relation, RuleKind, ViewRecord};
-use lakehouse_journal::{Filter, Journal};
 use lakehouse_plugins::{Bindings, Registry};
 use lakehouse_tables::{DatasetState, TableError, Tables};
 use lakehouse_types::{DatasetName, Digest};
@@ -17,7 +16,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::system::{self, JOURNAL, SYSTEM};
+use super::system::{self, Logs, SYSTEM, Whose};
 use crate::{
     account::ComponentMemory,
     error::QueryError,
@@ -42,7 +41,7 @@ pub(super) struct Scope {
     bindings: Bindings,
     tables: Arc<Tables>,
     pinned: Mutex<HashMap<DatasetName, Option<Arc<DatasetState>>>>,
-    journal: Journal,
+    logs: Logs,
     template: Template,
 }
 
@@ -58,7 +57,7 @@ impl Scope {
         tables: &Arc<Tables>,
         catalog: &Arc<CatalogSnapshot>,
         registry: &Arc<Registry>,
-        journal: &Journal,
+        logs: &Logs,
         template: &Template,
     ) -> Result<Self, QueryError> {
         let profile = catalog.profiles.get(&caller.profile).ok_or_else(|| QueryError::Rule {
@@ -73,7 +72,7 @@ impl Scope {
             catalog: Arc::clone(catalog),
             tables: Arc::clone(tables),
             pinned: Mutex::default(),
-            journal: journal.clone(),
+            logs: logs.clone(),
             template: template.clone(),
         })
     }
@@ -134,20 +133,20 @@ impl Scope {
         }
     }
 
-    /// Everybody's events for those who may see them, else the caller's own.
-    fn events(&self) -> Option<Filter> {
+    /// Whose entries of the logs it may see.
+    fn whose(&self) -> Option<Whose> {
         if self.principal.may(Action::ReadJournal) {
-            Some(Filter::default())
+            Some(Whose::Everybodys)
         } else if self.principal.may(Action::ReadOwnJournal) {
-            Some(Filter { actor: Some(self.principal.name.clone()), ..Filter::default() })
+            Some(Whose::Own(self.principal.name.clone()))
         } else {
             None
         }
     }
 
-    fn journal(&self) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
-        let Some(filter) = self.events() else { return Ok(None) };
-        system::journal(self.journal.clone(), filter).map(Some).map_err(|error| QueryError::execution(&error))
+    fn log(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
+        let Some(whose) = self.whose() else { return Ok(None) };
+        system::table(&self.logs, whose, name).map_err(|error| QueryError::execution(&error))
     }
 
     fn raw(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
@@ -162,8 +161,8 @@ impl Scope {
 #[async_trait]
 impl Relations for Scope {
     async fn relation(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
-        if schema == SYSTEM && name == JOURNAL {
-            return self.journal();
+        if schema == SYSTEM {
+            return self.log(name);
         }
         if schema != SCHEMA {
             return Ok(None);
@@ -202,6 +201,7 @@ impl Relations for Scope {
     }
 
     fn elsewhere(&self) -> Vec<(String, &'static str)> {
-        self.events().map(|_| (format!("{SYSTEM}.{JOURNAL}"), "system")).into_iter().collect()
+        let logs = if self.whose().is_some() { system::LOGS } else { &[] };
+        logs.iter().map(|name| (format!("{SYSTEM}.{name}"), "system")).collect()
     }
 }

@@ -1,6 +1,6 @@
-//! `system.journal`: the event log as a table.
+//! The logs as tables: `system.journal`, the events, and `system.queries`, what was asked since the start.
 //!
-//! **Invariant**: who may not read everybody's events sees only their own, whatever the statement asks; the log is read page by
+//! **Invariant**: who may not read everybody's entries sees only their own, whatever the statement asks; the journal is read page by
 //! page as the statement asks for rows.
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{TableProvider, streaming::StreamingTable};
 use datafusion::error::Result;
@@ -16,13 +16,19 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use lakehouse_journal::{Event, Filter, Journal};
+use lakehouse_types::{Actor, Code};
 
-use crate::error::QueryError;
+use crate::{
+    error::QueryError,
+    history::{History, QueryRecord},
+};
 
 /// The schema of `system`.
 pub(super) const SYSTEM: &str = "system";
-/// Its one table.
-pub(super) const JOURNAL: &str = "journal";
+const JOURNAL: &str = "journal";
+const QUERIES: &str = "queries";
+/// Its tables.
+pub(super) const LOGS: &[&str] = &[JOURNAL, QUERIES];
 /// Events of one batch.
 const PAGE: usize = 1_000;
 
@@ -43,10 +49,94 @@ static COLUMNS: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// The events that `filter` admits.
-pub(super) fn journal(journal: Journal, filter: Filter) -> Result<Arc<dyn TableProvider>> {
-    let events = Arc::new(Events { journal, filter });
-    Ok(Arc::new(StreamingTable::try_new(Arc::clone(&COLUMNS), vec![events])?))
+static QUERY_COLUMNS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    Arc::new(Schema::new(vec![
+        text("id", false),
+        text("request_id", false),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+        text("state", false),
+        text("code", true),
+        text("actor", false),
+        text("role", false),
+        text("profile", false),
+        text("statement", true),
+        Field::new("rows", DataType::Int64, false),
+        Field::new("duration_ms", DataType::Float64, false),
+    ]))
+});
+
+/// What the tables are of.
+#[derive(Clone)]
+pub(super) struct Logs {
+    pub(super) journal: Journal,
+    pub(super) history: Arc<History>,
+}
+
+/// Whose entries are seen.
+pub(super) enum Whose {
+    Everybodys,
+    Own(Actor),
+}
+
+/// A table of this schema; `None` where it has no such one.
+pub(super) fn table(logs: &Logs, whose: Whose, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    let actor = match whose {
+        Whose::Everybodys => None,
+        Whose::Own(actor) => Some(actor),
+    };
+    let (columns, rows): (_, Arc<dyn PartitionStream>) = match name {
+        JOURNAL => (&COLUMNS, Arc::new(Events { journal: logs.journal.clone(), filter: Filter { actor, ..Filter::default() } })),
+        QUERIES => (&QUERY_COLUMNS, Arc::new(Asked { history: Arc::clone(&logs.history), actor })),
+        _ => return Ok(None),
+    };
+    Ok(Some(Arc::new(StreamingTable::try_new(Arc::clone(columns), vec![rows])?)))
+}
+
+/// Queries of everybody, or of one.
+struct Asked {
+    history: Arc<History>,
+    actor: Option<Actor>,
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asked")
+    }
+}
+
+impl PartitionStream for Asked {
+    fn schema(&self) -> &SchemaRef {
+        &QUERY_COLUMNS
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut asked = self.history.all();
+        asked.retain(|query| self.actor.as_ref().is_none_or(|actor| *actor == query.actor));
+        let batches = futures::stream::iter([queries(&asked)]);
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&QUERY_COLUMNS), batches))
+    }
+}
+
+fn queries(asked: &[QueryRecord]) -> Result<RecordBatch> {
+    let text = |value: fn(&QueryRecord) -> &str| Arc::new(StringArray::from_iter_values(asked.iter().map(value))) as ArrayRef;
+    let maybe = |value: fn(&QueryRecord) -> Option<&str>| Arc::new(asked.iter().map(value).collect::<StringArray>()) as ArrayRef;
+    let times = asked.iter().map(|query| query.began_at.timestamp_micros());
+    let rows = asked.iter().map(|query| i64::try_from(query.rows).unwrap_or(i64::MAX));
+    let columns: Vec<ArrayRef> = vec![
+        text(|query| query.id.as_str()),
+        text(|query| query.request_id.as_str()),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
+        text(|query| query.state.as_str()),
+        maybe(|query| query.code.map(Code::as_str)),
+        text(|query| query.actor.as_str()),
+        text(|query| query.role),
+        text(|query| query.profile.as_ref()),
+        maybe(|query| query.statement.as_deref()),
+        Arc::new(Int64Array::from_iter_values(rows)),
+        Arc::new(Float64Array::from_iter_values(asked.iter().map(|query| query.duration.as_secs_f64() * 1e3))),
+    ];
+    Ok(RecordBatch::try_new(Arc::clone(&QUERY_COLUMNS), columns)?)
 }
 
 struct Events {

@@ -20,6 +20,8 @@ use tokio::runtime::Handle;
 use super::{QueryEngine, QueryOptions, QueryRequest};
 use crate::{QueryError, harness::cpu};
 
+mod history;
+
 struct Host {
     engine: QueryEngine,
     tables: Arc<Tables>,
@@ -154,7 +156,7 @@ impl Host {
 
     async fn text(&self, caller: &Caller, sql: &str) -> Result<String, QueryError> {
         let request = QueryRequest { sql: sql.to_owned(), ..QueryRequest::default() };
-        let answer = self.engine.query(caller, request).await?;
+        let answer = self.engine.query(caller, request).await?.answer;
         let batches: Vec<RecordBatch> = answer.batches.try_collect().await?;
         let mut lines = Vec::new();
         for batch in &batches {
@@ -187,7 +189,10 @@ async fn a_name_that_may_not_be_read_is_one_that_does_not_exist() {
     let rita = reader(json!([{"view": "adults", "verbs": ["read"]}, {"view": "named", "verbs": ["read"]}]));
     assert_eq!(host.text(&rita, "SELECT count(*), min(id) FROM adults").await.unwrap(), "82 | 18");
     assert_eq!(host.text(&rita, "SELECT * FROM named WHERE id = 3").await.unwrap(), "name 3 | 3");
-    assert_eq!(host.text(&rita, "SHOW TABLES").await.unwrap(), "adults | view\nnamed | view\nsystem.journal | system");
+    assert_eq!(
+        host.text(&rita, "SHOW TABLES").await.unwrap(),
+        "adults | view\nnamed | view\nsystem.journal | system\nsystem.queries | system"
+    );
     for hidden in ["people", "payroll", "masked", "__raw__people", "__raw__payroll", "__raw__adults"] {
         let absent = hidden.replace('p', "q").replace('m', "n").replace('a', "e");
         for shape in [
