@@ -1,0 +1,1 @@
+//! Arrow Flight SQL: the same queries, keys and guards over gRPC.
