@@ -176,6 +176,11 @@ impl Lake {
         self.folder.path().join("data")
     }
 
+    /// Where Flight SQL is served, by a server that was started with `--flight`.
+    pub(crate) fn flight(&self) -> &str {
+        self.server.flight.as_deref().expect("it serves Flight SQL")
+    }
+
     /// The server's log so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
@@ -209,6 +214,8 @@ impl Deref for Lake {
 struct Server {
     process: Child,
     url: String,
+    /// Where Flight SQL is, if it was asked for.
+    flight: Option<String>,
 }
 
 impl Server {
@@ -234,12 +241,15 @@ impl Server {
             .spawn()
             .expect("the program starts");
         let out = process.stdout.take().expect("a pipe");
-        let url = BufReader::new(out)
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("lakehouse listens on ").map(str::to_owned));
+        let mut flight = None;
+        let url = BufReader::new(out).lines().map_while(Result::ok).find_map(|line| {
+            if let Some(at) = line.strip_prefix("Flight SQL listens on ") {
+                flight = Some(at.to_owned());
+            }
+            line.strip_prefix("lakehouse listens on ").map(str::to_owned)
+        });
         match url {
-            Some(url) => Some(Self { process, url }),
+            Some(url) => Some(Self { process, url, flight }),
             None => {
                 let _ = process.kill();
                 let _ = process.wait();

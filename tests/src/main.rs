@@ -8,17 +8,21 @@ mod acts; // what is asked when the end comes in the middle
 mod answer; // what came back, and what it must be
 mod caller; // who asks
 mod lake; // the harness: a server, its folder, its keys
+mod python; // others' packages
 mod story; // writers, and what they may find
 mod torture; // how long
 
 mod access;
 mod beside;
+mod canary;
 mod cli;
 mod compaction;
 mod crash;
+mod crowd;
 mod damage;
 mod erasure;
 mod faults;
+mod flight;
 mod hostile;
 mod imports;
 mod indexes;
@@ -26,6 +30,7 @@ mod ingest;
 mod jobs;
 mod journal;
 mod kinds;
+mod names;
 mod openapi;
 mod plugins;
 mod postgres;
@@ -39,6 +44,7 @@ mod search;
 mod sparse;
 mod sql;
 mod swap;
+mod tls;
 mod tombstones;
 mod truth;
 mod views;

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::lake::Lake;
+use crate::{lake::Lake, python::python};
 
 /// Opens a table and prints what it finds as JSON.
 const READ: &str = r#"
@@ -26,14 +26,6 @@ print(json.dumps({
     "operations": [entry["operation"] for entry in table.history()],
 }, default=str))
 "#;
-
-/// The Python that `make test` gives the package.
-fn python() -> PathBuf {
-    let exe = std::env::current_exe().expect("a test binary");
-    let python = exe.ancestors().nth(3).expect("target/release/deps/trials").join("readers/bin/python");
-    assert!(python.exists(), "{} is missing; `make test` makes it", python.display());
-    python
-}
 
 fn read(table: &Path) -> Value {
     let told = Command::new(python()).args(["-c", READ]).arg(table).output().expect("Python runs");

@@ -4,6 +4,7 @@
 //! twice; a revoked or expired key opens nothing from that moment on.
 
 mod caller;
+mod credentials; // where a key may stand in a request
 mod error;
 mod grant;
 mod key; // the stored record, and what may be shown of it
@@ -15,6 +16,7 @@ mod role;
 mod secret; // key texts and their digests
 
 pub use caller::Caller;
+pub use credentials::{Basic, Credential, CredentialError, presented};
 pub use error::{AccessError, KeyIgnored};
 pub use grant::{Grant, GrantTarget, NameOrAll, Verb};
 pub use key::{CreateKey, KeyInfo, KeyRecord, NewKey};

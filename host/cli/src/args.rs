@@ -101,6 +101,7 @@ Examples:
   lakehouse serve                                       data in the current folder, port 3100, loopback only
   lakehouse serve --data /srv/lake --config /etc/lakehouse
   LAKEHOUSE_ADMIN_KEY=... lakehouse serve --listen 0.0.0.0:3100
+  lakehouse serve --data /srv/lake --flight 127.0.0.1:3200        with Arrow Flight SQL, for ADBC and JDBC drivers
   lakehouse serve --data /srv/lake --listen 127.0.0.1:3101        beside the first: reads, and writes when that one is gone
 
 One server writes to a storage. Another one on the same storage reads; it takes over when the first has ended, or has given no
@@ -119,6 +120,9 @@ pub(crate) struct Serve {
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
+    /// Address and port of Arrow Flight SQL; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) flight: Option<String>,
     /// The folder of shipped components; those that were never installed here are installed at each start
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<PathBuf>,
@@ -167,6 +171,7 @@ pub(crate) enum SqlFormat {
     Csv,
     Ndjson,
     Arrow,
+    Parquet,
 }
 
 const INGEST: &str = "\

@@ -12,6 +12,7 @@ mod failure; // what went wrong, said kindly
 mod generate; // candidates, made up
 mod machine; // processor and limits
 mod run; // from arguments to an exit code
+mod telemetry; // log lines and spans
 
 pub use generate::{Candidate, Candidates, Tally};
 pub use run::run;

@@ -18,7 +18,7 @@ impl Engine {
     /// Who presents this key, under which profile. With keys switched off, everybody is a local admin.
     ///
     /// # Errors
-    /// When there is no valid key, the key may not name the profile, or the profile does not exist.
+    /// When there is no valid key, the key asks too fast, may not name the profile, or the profile does not exist.
     pub async fn admit(
         &self,
         key: Option<&str>,
@@ -35,6 +35,9 @@ impl Engine {
                 }
             },
         };
+        if !principal.is_local() {
+            self.pace.ask(&principal.key_id).map_err(|wait| EngineError::TooFast { wait })?;
+        }
         let profile = match principal.choose_profile(profile) {
             Ok(chosen) => chosen,
             Err(refusal) => {

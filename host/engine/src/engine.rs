@@ -26,6 +26,7 @@ use crate::{
     EngineError,
     follow::Follower,
     health::Probe,
+    pace::Pace,
     runtime::{Changes, Cpu},
     sources::Sources,
     tasks::Tasks,
@@ -71,6 +72,7 @@ pub struct Engine {
     pub(crate) meta: Meta,
     pub(crate) journal: Journal,
     pub(crate) keys: Keys,
+    pub(crate) pace: Pace,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) tables: Arc<Tables>,
@@ -135,6 +137,9 @@ impl Engine {
         let vectors = Vectors::new(&buckets, &settings.vector, cpu.threads());
 
         let tasks = Tasks::default();
+        let pace = Pace::new(&settings.auth);
+        let query = Arc::new(query);
+        tasks.tidy(pace.clone(), Arc::clone(&query));
         tasks.watch_truth(truth.clone(), settings.truth.poll, journal.clone(), clock.clone());
         if claim != Claim::Read {
             tasks.watch_plugins(&registry, settings.plugins.folder.clone());
@@ -146,6 +151,7 @@ impl Engine {
             meta,
             journal,
             keys,
+            pace,
             catalog,
             registry,
             tables,
@@ -153,7 +159,7 @@ impl Engine {
             turns,
             sources,
             truth,
-            query: Arc::new(query),
+            query,
             vectors,
             jobs,
             erasing: Mutex::default(),
@@ -307,6 +313,7 @@ fn query_options(settings: &Settings, clock: &Arc<dyn Clock>, threads: usize) ->
         spill_bytes: query.spill_bytes,
         max_rows: query.max_rows,
         concurrency: query.concurrency,
+        concurrency_per_key: query.concurrency_per_key,
         partitions: threads,
         max_sql_bytes: query.max_sql_bytes,
         clock: clock.clone(),

@@ -44,6 +44,9 @@ pub enum EngineError {
     Vector(#[from] VectorError),
     #[error(transparent)]
     Job(#[from] JobError),
+    /// More requests in a second than `[auth]` allows one key.
+    #[error("the key sends more requests than it may; the next one passes in {} ms", wait.as_millis())]
+    TooFast { wait: Duration },
     /// A role that may write, without a grant on this dataset.
     #[error("the key has no write grant on dataset `{dataset}`")]
     NoWriteGrant { dataset: DatasetName },
@@ -203,6 +206,7 @@ impl Fault for EngineError {
             Self::UnknownCertificate { .. } => Code::UnknownCertificate,
             Self::NotAKey { .. } => Code::InvalidBody,
             Self::DamagedCertificate { .. } => Code::Corrupt,
+            Self::TooFast { .. } => Code::TooManyRequests,
             Self::Runtime(_) | Self::Program(_) | Self::Lost(_) => Code::Internal,
         )
     }
@@ -222,7 +226,8 @@ impl Fault for EngineError {
                 users.push(format!("{hidden} that the key may not see"));
                 format!("dataset `{dataset}` is in use by {}", users.join(", "))
             }
-            Self::NoWriteGrant { .. }
+            Self::TooFast { .. }
+            | Self::NoWriteGrant { .. }
             | Self::NoSourceGrant { .. }
             | Self::NoImport { .. }
             | Self::UnknownSource { .. }
@@ -268,6 +273,9 @@ impl Fault for EngineError {
             }
             Self::UnknownSource { valid, .. } => Members::from_iter([("valid_sources".to_owned(), json!(valid))]),
             Self::NotBound { allowed, .. } => Members::from_iter([("allowed_bindings".to_owned(), json!(allowed))]),
+            Self::TooFast { wait } => {
+                Members::from_iter([("retry_after_ms".to_owned(), json!(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)))])
+            }
             _ => Members::new(),
         )
     }

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use lakehouse_access::{Action, Caller};
-use lakehouse_jobs::{Advance, Job, JobError, JobFailure, StartJob, Watch};
+use lakehouse_jobs::{Advance, Job, JobError, JobFailure, JobState, StartJob, Watch};
 use lakehouse_types::JobId;
 use serde_json::Value;
 
@@ -35,6 +35,11 @@ impl Engine {
     pub fn jobs(&self, caller: &Caller, after: Option<&str>, limit: usize) -> Page<(Job, Option<Advance>)> {
         let visible = self.jobs.list().into_iter().filter(|(job, _)| sees(caller, job));
         Page::of(visible, after, limit, |(job, _)| job.id.as_str())
+    }
+
+    /// How many jobs run, whosoever they are.
+    pub fn jobs_running(&self) -> usize {
+        self.jobs.list().iter().filter(|(job, _)| job.state == JobState::Running).count()
     }
 
     /// One job.

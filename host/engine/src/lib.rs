@@ -19,6 +19,7 @@ mod jobs;
 mod journal;
 mod keys;
 mod lease; // how long a key holds
+mod pace; // how fast a key may ask
 mod page;
 mod plugins;
 mod profiles;
@@ -49,7 +50,7 @@ pub use jobs::ERASURE;
 pub use journal::{JournalStats, OWN_EVENTS_BACK};
 pub use page::Page;
 pub use plugins::{PluginCounts, PluginDetail, PluginPage};
-pub use query::RowCount;
+pub use query::{Form, RowCount};
 pub use sources::IngestSource;
 pub use tombstones::{Bury, Restore};
 pub use truth::{TruthRule, TruthRules};
@@ -59,7 +60,9 @@ pub use vectors::{
 };
 pub use views::View;
 
-pub use lakehouse_access::{Action, Caller, CreateKey, Grant, KeyInfo, NewKey, Principal, Role};
+pub use lakehouse_access::{
+    Action, Basic, Caller, CreateKey, Credential, CredentialError, Grant, KeyInfo, NewKey, Principal, Role, presented,
+};
 pub use lakehouse_catalog::{
     BucketMigration, ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile,
     ProfileInput, Redaction, RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend,
@@ -73,7 +76,9 @@ pub use lakehouse_plugins::{
     HttpResponse, Message, Origin as PluginOrigin, PluginStats, PluginSummary, PushReport, PushState, Role as ChatRole,
     VersionDetails,
 };
-pub use lakehouse_query::{QueryError, QueryRecord, QueryRequest, Started, format};
+pub use lakehouse_query::{
+    Answer, CATALOG, Described, Listed, Params, QueryCounts, QueryError, QueryRecord, QueryRequest, SCHEMA, Started, format,
+};
 pub use lakehouse_settings::Settings;
 pub use lakehouse_storage::{BucketCounts, Claim};
 pub use lakehouse_tables::{

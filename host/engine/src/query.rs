@@ -3,10 +3,10 @@
 //! **Invariant**: a failure before the first rows is an error, not a broken answer; encoding runs on the CPU runtime, a few
 //! chunks ahead of the client, and ends when the client leaves.
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, stream, stream::BoxStream};
 use lakehouse_access::{Action, Caller};
 use lakehouse_query::{
-    QueryError, QueryRecord, QueryRequest, Started,
+    Answer, Described, Listed, QueryCounts, QueryError, QueryRecord, QueryRequest, Started,
     format::{self, Chunks, Format, ProblemText},
 };
 use lakehouse_types::QueryId;
@@ -16,6 +16,14 @@ use crate::{Engine, EngineError};
 
 /// Encoded chunks that wait for the client.
 const CHUNKS_AHEAD: usize = 4;
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    pub format: Format,
+    /// 64-bit integers in quotes; of JSON and NDJSON.
+    pub integers_as_text: bool,
+}
 
 /// Told of rows as they are sent.
 pub trait RowCount: Send + 'static {
@@ -57,26 +65,82 @@ impl Engine {
         }
     }
 
-    /// The same, encoded.
+    /// The same in pages of so many rows; the first of them. The others are had with [`Engine::query_page`].
     ///
     /// # Errors
-    /// As [`Engine::query`]; when the answer does not fit the format.
-    pub async fn query_as(
+    /// As [`Engine::query`], for every row; when it is more than the memory of all queries holds.
+    pub async fn query_in_pages(&self, caller: &Caller, request: QueryRequest, page_rows: u64) -> Result<Started, EngineError> {
+        self.require(caller, Action::Query).await?;
+        let started = match self.query.query_in_pages(caller, request, page_rows).await {
+            Ok(started) => started,
+            Err(error) => return Err(self.judged(caller, error).await),
+        };
+        // All rows were read meanwhile, and a key may have ended.
+        self.require(caller, Action::Query).await?;
+        Ok(started)
+    }
+
+    /// Rows of an answer in pages, after the first `after`.
+    ///
+    /// # Errors
+    /// When the caller may not query, or nothing of that name is kept for this key under this profile.
+    pub async fn query_page(&self, caller: &Caller, id: &QueryId, after: u64, limit: u64) -> Result<Answer, EngineError> {
+        self.require(caller, Action::Query).await?;
+        Ok(self.query.page(caller, id, after, limit)?)
+    }
+
+    /// An answer as bytes, written on the CPU runtime.
+    ///
+    /// # Errors
+    /// When the answer does not fit the format.
+    pub fn encoded(
         &self,
-        caller: &Caller,
-        request: QueryRequest,
-        format: Format,
+        mut answer: Answer,
+        form: Form,
         problem: ProblemText,
         count: impl RowCount,
-    ) -> Result<(QueryId, Chunks), EngineError> {
-        let Started { id, mut answer } = self.query(caller, request).await?;
+    ) -> Result<Chunks, EngineError> {
         let counted = answer.batches.inspect(move |batch| {
             if let Ok(batch) = batch {
                 count.add(batch.num_rows() as u64);
             }
         });
         answer.batches = counted.boxed();
-        Ok((id, self.on_cpu(format::encode(answer, format, problem)?)))
+        if form.integers_as_text {
+            answer = format::with_integers_as_text(answer);
+        }
+        Ok(self.on_cpu(format::encode(answer, form.format, problem)?))
+    }
+
+    /// What a statement would answer with, and what it is to be given; it is planned and not run.
+    ///
+    /// # Errors
+    /// As [`Engine::query`] before it reads anything.
+    pub async fn describe_statement(&self, caller: &Caller, sql: String) -> Result<Described, EngineError> {
+        self.require(caller, Action::Query).await?;
+        match self.query.describe(caller, sql).await {
+            Ok(described) => Ok(described),
+            Err(error) => Err(self.judged(caller, error).await),
+        }
+    }
+
+    /// Relations that the caller may query and `wanted` says yes to by schema, name and kind, in order; with their columns, if asked for.
+    ///
+    /// # Errors
+    /// When the caller may not query, or time runs out.
+    pub async fn relations(
+        &self,
+        caller: &Caller,
+        with_columns: bool,
+        wanted: impl Fn(&str, &str, &str) -> bool,
+    ) -> Result<Vec<Listed>, EngineError> {
+        self.require(caller, Action::Query).await?;
+        Ok(self.query.relations(caller, with_columns, wanted).await?)
+    }
+
+    /// What the metrics show of queries.
+    pub fn query_counts(&self) -> QueryCounts {
+        self.query.counts()
     }
 
     /// Queries that run now, the oldest first: the caller's own, everybody's for those who may read the whole journal.
@@ -109,7 +173,10 @@ impl Engine {
     }
 
     /// Drives a stream on the CPU runtime. A stream that ends without its last word ends in an error, never in silence.
-    fn on_cpu(&self, mut chunks: Chunks) -> Chunks {
+    pub fn on_cpu<T: Send + 'static>(
+        &self,
+        mut chunks: BoxStream<'static, Result<T, QueryError>>,
+    ) -> BoxStream<'static, Result<T, QueryError>> {
         let (send, receive) = mpsc::channel(CHUNKS_AHEAD);
         let patience = self.settings.query.deadline;
         self.cpu.handle().spawn(async move {
@@ -130,7 +197,7 @@ impl Engine {
         stream::unfold(Some(receive), |receive| async move {
             let mut receive = receive?;
             match receive.recv().await {
-                Some(Some(Ok(bytes))) => Some((Ok(bytes), Some(receive))),
+                Some(Some(Ok(chunk))) => Some((Ok(chunk), Some(receive))),
                 Some(Some(Err(error))) => Some((Err(error), None)),
                 Some(None) => None,
                 None => Some((Err(QueryError::Internal { detail: "the answer was not finished".into() }), None)),

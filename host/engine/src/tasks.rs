@@ -9,16 +9,19 @@ use croner::Cron;
 use futures::FutureExt;
 use lakehouse_journal::{Draft, EventKind, Journal, SystemActor};
 use lakehouse_plugins::Registry;
+use lakehouse_query::QueryEngine;
 use lakehouse_truth::{Status, Truth};
 use lakehouse_types::Clock;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::Engine;
+use crate::{Engine, pace::Pace};
 
 /// How often a schedule looks at the clock: what is due is late by no more.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
+/// How often quiet keys are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// The running tasks.
 #[derive(Debug, Default)]
@@ -64,6 +67,17 @@ impl Tasks {
                 if let Err(error) = journal.record(&by, draft).await {
                     tracing::warn!(%error, "a reload of truth rules could not be journaled");
                 }
+            }
+        });
+    }
+
+    /// Lets go of what is known of quiet keys, and of answers in pages that nobody reads on.
+    pub(crate) fn tidy(&self, pace: Pace, query: Arc<QueryEngine>) {
+        self.spawn("tidy", async move {
+            loop {
+                tokio::time::sleep(FORGET_EVERY).await;
+                pace.forget_the_quiet();
+                query.forget_old_pages();
             }
         });
     }

@@ -11,7 +11,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
     credentials,
-    envelope::{self, QUERY_ID, REQUEST_ID},
+    envelope::{self, QUERY_ID, QUERY_NEXT, REQUEST_ID},
     guard::{self, PROFILE, Rule},
     metrics::Metrics,
     openapi,
@@ -79,5 +79,5 @@ fn cors(origins: &[String]) -> CorsLayer {
             routes::ingest::BUCKET,
             routes::ingest::IDEMPOTENCY_KEY,
         ])
-        .expose_headers([REQUEST_ID, QUERY_ID, header::RETRY_AFTER])
+        .expose_headers([REQUEST_ID, QUERY_ID, QUERY_NEXT, header::RETRY_AFTER])
 }

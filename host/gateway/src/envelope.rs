@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 use crate::{
     app::App,
+    lineage,
     problem::{self, Problem},
 };
 
@@ -26,6 +27,8 @@ use crate::{
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Names the query of an answer.
 pub(crate) const QUERY_ID: HeaderName = HeaderName::from_static("x-query-id");
+/// Where the next page of an answer begins.
+pub(crate) const QUERY_NEXT: HeaderName = HeaderName::from_static("x-query-next");
 
 /// The label of what no route matched.
 pub(crate) const UNMATCHED: &str = "unmatched";
@@ -49,7 +52,8 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
 
     let started = Instant::now();
     let in_flight = app.metrics.enter();
-    let span = tracing::info_span!("http.request", request_id = %id, %method, route);
+    let span = tracing::info_span!("http.request", request_id = %id, %method, route, status = tracing::field::Empty);
+    lineage::adopt(&span, request.headers());
     let response = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
     let _entered = span.enter();
 
@@ -65,6 +69,7 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     }
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
+    span.record("status", status);
     app.metrics.answered(&route, method.as_str(), status, elapsed);
     tracing::info!(status, latency_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), "answered");
     // The request is in flight until its answer's last byte.

@@ -8,9 +8,12 @@ mod app; // shared state, the router
 mod body; // bodies in bounds
 mod credentials; // where a key stands in a request
 mod envelope; // request id, log line, metrics, panics
+mod flight; // the same over gRPC
 mod guard; // key, role, profile, size, time
-mod head;
-mod later; // long work as a job // heads in bounds
+mod head; // heads in bounds
+mod later; // long work as a job
+mod lineage; // traces that a caller began
+mod listeners; // sockets
 mod manners; // heads that are no requests
 mod metrics;
 mod openapi;
@@ -22,9 +25,12 @@ mod request; // extractors
 mod route; // what an entry of the table is
 mod routes; // the table
 mod serve; // the listener
+mod tls; // certificates
 
 #[cfg(test)]
 mod tests;
 
+pub use listeners::Listeners;
 pub use problem::Problem;
 pub use serve::{router, serve};
+pub use tls::{Tls, TlsError};

@@ -11,7 +11,8 @@ use std::{
 
 use lakehouse_engine::{Engine, PluginCounts, RowCount};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Upper bounds of the latency histogram, seconds.
@@ -27,8 +28,12 @@ pub(crate) struct Metrics {
     latency: HistogramVec,
     in_flight: IntGauge,
     connections: IntGauge,
+    flight_calls: IntCounterVec,
+    flight_in_flight: IntGauge,
     query_rows: IntCounter,
     query_seconds: Histogram,
+    queries: QueryGauges,
+    jobs: IntGauge,
     ingest_rows: IntCounter,
     search_seconds: HistogramVec,
     embedded: IntCounter,
@@ -41,6 +46,32 @@ pub(crate) struct Metrics {
     storage: IntCounterVec,
     /// Held while totals that others keep are copied and shown.
     scrape: Mutex<()>,
+}
+
+/// What the query engine knows; set when it is asked for.
+struct QueryGauges {
+    running: IntGauge,
+    waiting: IntGauge,
+    memory: IntGauge,
+    memory_limit: IntGauge,
+    spilled: IntGauge,
+    ended: IntCounterVec,
+}
+
+impl QueryGauges {
+    fn set(&self, engine: &Engine) {
+        let counts = engine.query_counts();
+        let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.running.set(number(counts.running as u64));
+        self.waiting.set(number(counts.waiting as u64));
+        self.memory.set(number(counts.memory_bytes));
+        self.memory_limit.set(number(engine.settings().query.memory_bytes));
+        self.spilled.set(number(counts.spilled_bytes));
+        self.ended.reset();
+        for (state, code, count) in counts.ended {
+            self.ended.with_label_values(&[state, code]).inc_by(count);
+        }
+    }
 }
 
 /// Counters that the registry of plugins keeps; set when they are asked for.
@@ -103,13 +134,27 @@ impl Metrics {
             HistogramOpts::new("lakehouse_refresh_seconds", "Time of an index's refresh").buckets(SECONDS.to_vec()),
         )?;
         registry.register(Box::new(refresh_seconds.clone()))?;
+        let build = IntGaugeVec::new(Opts::new("lakehouse_build_info", "1, with the version of the program"), &["version"])?;
+        registry.register(Box::new(build.clone()))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Self {
             requests: counter("lakehouse_http_requests_total", "Requests answered", &["route", "method", "status"])?,
             latency,
             in_flight: gauge("lakehouse_http_in_flight", "Requests whose answer has not ended")?,
             connections: gauge("lakehouse_http_connections", "Open connections")?,
+            flight_calls: counter("lakehouse_flight_calls_total", "Flight SQL calls answered", &["method", "status"])?,
+            flight_in_flight: gauge("lakehouse_flight_in_flight", "Flight SQL calls whose answer has not ended")?,
             query_rows: total("lakehouse_query_rows_total", "Rows sent by queries")?,
             query_seconds,
+            queries: QueryGauges {
+                running: gauge("lakehouse_queries_running", "Queries that have begun and not ended")?,
+                waiting: gauge("lakehouse_queries_waiting", "Queries that wait for a place")?,
+                memory: gauge("lakehouse_query_memory_bytes", "Memory that queries hold")?,
+                memory_limit: gauge("lakehouse_query_memory_limit_bytes", "Memory that queries may hold together")?,
+                spilled: gauge("lakehouse_query_spilled_bytes", "What queries have on disk")?,
+                ended: counter("lakehouse_queries_total", "Queries that ended, by state and problem code", &["state", "code"])?,
+            },
+            jobs: gauge("lakehouse_jobs_running", "Jobs that run")?,
             ingest_rows: total("lakehouse_ingest_rows_total", "Rows ingested")?,
             search_seconds,
             embedded: total("lakehouse_embedded_texts_total", "Texts that embedders were called with")?,
@@ -144,6 +189,16 @@ impl Metrics {
         let method = known_method(method);
         self.requests.with_label_values(&[route, method, status_text(status).as_str()]).inc();
         self.latency.with_label_values(&[route, method]).observe(elapsed.as_secs_f64());
+    }
+
+    /// A Flight SQL call has begun; it is in flight until the guard is dropped.
+    pub(crate) fn flight_call(&self) -> Held {
+        Held::new(&self.flight_in_flight)
+    }
+
+    /// A Flight SQL call was answered, or refused.
+    pub(crate) fn flight_answered(&self, method: &'static str, status: tonic::Code) {
+        self.flight_calls.with_label_values(&[method, &format!("{status:?}")]).inc();
     }
 
     /// A query's answer has begun.
@@ -184,6 +239,8 @@ impl Metrics {
         self.index_bytes.set(i64::try_from(engine.index_memory_bytes()).unwrap_or(i64::MAX));
         self.writer.set(i64::from(!engine.is_reader()));
         self.behind.set(engine.behind_for().map_or(0, |behind| i64::try_from(behind.as_millis()).unwrap_or(i64::MAX)));
+        self.queries.set(engine);
+        self.jobs.set(i64::try_from(engine.jobs_running()).unwrap_or(i64::MAX));
         self.plugins.set(&engine.plugin_counts());
         self.storage.reset();
         for (operation, count) in engine.storage_counts() {

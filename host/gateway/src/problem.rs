@@ -66,6 +66,11 @@ impl Problem {
         self.cause.as_deref()
     }
 
+    /// When to come again: as long as the problem itself says, else a second.
+    fn retry_after_secs(&self) -> u64 {
+        self.members.get("retry_after_ms").and_then(Value::as_u64).map_or(1, |ms| ms.div_ceil(1_000).max(1))
+    }
+
     /// The body, as [`render`] and the `error` member of a broken stream write it.
     pub(crate) fn body(&self, request_id: &RequestId) -> Value {
         let mut body = Members::clone(&self.members);
@@ -115,7 +120,7 @@ pub(crate) fn render(problem: &Problem, request_id: &RequestId, challenge: &'sta
         }
         // Nobody is told to repeat what may have been done.
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if problem.code != Code::OutcomeUnknown => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(problem.retry_after_secs()));
         }
         _ => {}
     }

@@ -22,13 +22,17 @@ use lakehouse_engine::Engine;
 use lakehouse_types::RequestId;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::Instant,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::{app::App, envelope::UNMATCHED, head, manners::Polite, parting::Parting, patience::Patient, problem};
+use crate::{
+    app::App, envelope::UNMATCHED, flight, head, listeners::Listeners, manners::Polite, parting::Parting, patience::Patient,
+    problem, tls::Protocol,
+};
 
 /// Room for a request's head, and headers in it: more than [`head::check`] lets pass.
 const HEAD_BYTES: usize = 2 * head::MAX_BYTES;
@@ -45,11 +49,21 @@ pub fn router(engine: Arc<Engine>) -> Router {
 /// Serves until `shutdown` is ready, then lets running requests finish within `[server] drain_ms`.
 ///
 /// # Errors
-/// When the listener has no address.
-pub async fn serve(engine: Arc<Engine>, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> io::Result<()> {
+/// When a listener has no address, or TLS cannot be set up.
+pub async fn serve(
+    engine: Arc<Engine>,
+    listeners: impl Into<Listeners>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let Listeners { http: listener, flight, tls } = listeners.into();
     let address = listener.local_addr()?;
     let app = App::new(engine);
     let server = app.engine.settings().server.clone();
+    let flight_stop = CancellationToken::new();
+    let flight = flight.map(|listener| {
+        let (app, tls, stop) = (app.clone(), tls.clone(), flight_stop.clone());
+        tokio::spawn(async move { flight::serve(&app, listener, tls.as_ref(), stop).await })
+    });
     let door = Door {
         router: app.router(),
         app: app.clone(),
@@ -59,6 +73,7 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener, shutdown: impl Fu
         began: Instant::now(),
         head_timeout: server.header_timeout,
         answer_timeout: server.answer_idle_timeout,
+        tls: tls.map(|tls| tls.acceptor(Protocol::Http1)).transpose().map_err(io::Error::other)?,
     };
     let tasks = TaskTracker::new();
     tracing::info!(%address, "serving");
@@ -89,13 +104,17 @@ pub async fn serve(engine: Arc<Engine>, listener: TcpListener, shutdown: impl Fu
     app.engine.begin_shutdown();
     tracing::info!("draining");
     door.stop.cancel();
+    flight_stop.cancel();
     tasks.close();
     if tokio::time::timeout(server.drain, tasks.wait()).await.is_err() {
         tracing::warn!(connections = tasks.len(), "the drain time is over; cutting what still runs");
         door.kill.cancel();
         tasks.wait().await;
     }
-    Ok(())
+    match flight {
+        Some(flight) => flight.await.map_err(io::Error::other)?,
+        None => Ok(()),
+    }
 }
 
 /// What a connection needs.
@@ -109,6 +128,7 @@ struct Door {
     began: Instant,
     head_timeout: Duration,
     answer_timeout: Duration,
+    tls: Option<TlsAcceptor>,
 }
 
 /// One connection.
@@ -141,12 +161,23 @@ impl Door {
     async fn welcome(self, number: u64, guest: Arc<Guest>, stream: TcpStream) {
         let _counted = self.app.metrics.connection();
         let _ = stream.set_nodelay(true);
-        self.converse(&guest, stream).await;
+        match &self.tls {
+            None => self.converse(&guest, stream).await,
+            // Who does not finish a handshake gets no more time than for a head.
+            Some(tls) => match tokio::time::timeout(self.head_timeout, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.converse(&guest, stream).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
+            },
+        }
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
     }
 
     /// The connection's stream: it gives up on a deaf peer, and explains a reply that no request came before.
-    fn polite(&self, guest: &Arc<Guest>, stream: TcpStream) -> impl AsyncRead + AsyncWrite + Unpin + 'static {
+    fn polite<S>(&self, guest: &Arc<Guest>, stream: S) -> impl AsyncRead + AsyncWrite + Unpin + 'static + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let (guest, metrics) = (Arc::clone(guest), Arc::clone(&self.app.metrics));
         Polite::new(Patient::new(stream, self.answer_timeout), move |code, reply: &str| {
             if guest.busy.load(Ordering::Relaxed) > 0 {
@@ -159,7 +190,7 @@ impl Door {
         })
     }
 
-    async fn converse(&self, guest: &Arc<Guest>, stream: TcpStream) {
+    async fn converse(&self, guest: &Arc<Guest>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let service = service_fn(|request: Request<Incoming>| {
             let held = Visit::begin(Arc::clone(guest), self.began);
             let answer = self.router.clone().oneshot(request.map(Body::new));

@@ -1,6 +1,8 @@
 //! Queries from their text to their rows.
 
 mod admission;
+mod information;
+mod listing;
 pub(crate) mod planning;
 mod reading;
 mod scope;
@@ -17,6 +19,7 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
+use futures::StreamExt;
 use lakehouse_access::Caller;
 use lakehouse_catalog::{Catalog, ViewRecord};
 use lakehouse_journal::Journal;
@@ -24,18 +27,21 @@ use lakehouse_plugins::Registry;
 use lakehouse_storage::Buckets;
 use lakehouse_tables::Tables;
 use lakehouse_types::{Clock, DatasetName, QueryId};
-use serde_json::Value;
 use tokio::runtime::Handle;
 
+pub(crate) use self::admission::Place;
 use self::{admission::Admission, scope::Scope, system::Logs};
 pub use self::{
+    listing::Listed,
+    planning::Described,
     reading::{ReadRequest, Reading},
     scope::Governance,
 };
 use crate::{
     error::QueryError,
     history::{History, KEPT, QueryRecord, Started},
-    names::Names,
+    pages::Pages,
+    params::Params,
     run::{self, Answer, Bounds},
     session::{BucketStores, Shares, Template},
     view::{self, Reader},
@@ -57,6 +63,8 @@ pub struct QueryOptions {
     pub max_rows: u64,
     /// Queries at once. Four times as many may wait for a place, until their deadline.
     pub concurrency: usize,
+    /// Queries of one key at once; more wait likewise.
+    pub concurrency_per_key: usize,
     /// Partitions of one query: the threads of the CPU runtime.
     pub partitions: usize,
     /// Upper bound of a statement, bytes.
@@ -80,12 +88,26 @@ impl fmt::Debug for QueryOptions {
 #[derive(Debug, Clone, Default)]
 pub struct QueryRequest {
     pub sql: String,
-    /// Values of `$1`, `$2`, …: NULL, booleans, numbers and texts.
-    pub params: Vec<Value>,
+    pub params: Params,
     /// Shorter than the server's.
     pub deadline: Option<Duration>,
     /// Fewer than the server's.
     pub max_rows: Option<u64>,
+}
+
+/// How much there is to do.
+#[derive(Debug, Clone)]
+pub struct QueryCounts {
+    /// Queries that have begun and not ended, those that wait included.
+    pub running: usize,
+    /// Of these, the ones that wait for a place.
+    pub waiting: usize,
+    /// State, problem code (empty without one) and number of those that ended since the start.
+    pub ended: Vec<(&'static str, &'static str, u64)>,
+    /// Of the memory that all queries share.
+    pub memory_bytes: u64,
+    /// On disk now.
+    pub spilled_bytes: u64,
 }
 
 /// Answers statements.
@@ -97,6 +119,7 @@ pub struct QueryEngine {
     catalog: Arc<Catalog>,
     registry: Arc<Registry>,
     logs: Logs,
+    pages: Pages,
     cpu: Handle,
 }
 
@@ -127,9 +150,10 @@ impl QueryEngine {
             partitions: options.partitions.max(1),
         };
         let template = Template::new(shares, BucketStores::of(buckets)).map_err(|error| QueryError::execution(&error))?;
-        let admission = Admission::new(options.concurrency.max(1));
+        let admission = Admission::new(options.concurrency.max(1), options.concurrency_per_key.max(1));
         let logs = Logs { journal, history: Arc::new(History::new(Arc::clone(&options.clock), KEPT)) };
-        Ok(Self { options, template, admission, tables, catalog, registry, logs, cpu })
+        let pages = Pages::new(Arc::clone(template.memory()));
+        Ok(Self { options, template, admission, tables, catalog, registry, logs, pages, cpu })
     }
 
     /// Answers one statement under the caller's grants and profile. The first batch is ready when this returns.
@@ -139,19 +163,46 @@ impl QueryEngine {
     pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Started, QueryError> {
         let sql = (request.sql.len() <= self.options.max_sql_bytes).then_some(request.sql.as_str());
         let mut tracked = self.logs.history.begin(caller, sql);
+        let statement: Arc<str> = sql.unwrap_or_default().into();
         match tracked.unless_cancelled(Box::pin(self.answer(caller, request))).await {
-            Ok(answer) => Ok(tracked.over(answer)),
+            Ok(Answer { schema, batches, outcome }) => {
+                let batches = batches.map(move |batch| batch.map_err(|error| error.placed(&statement))).boxed();
+                Ok(tracked.over(Answer { schema, batches, outcome }))
+            }
             Err(error) => {
+                let error = error.placed(&statement);
                 tracked.failed(&error);
                 Err(error)
             }
         }
     }
 
+    /// The same, in pages: the first of them; [`QueryEngine::page`] gives the others.
+    ///
+    /// # Errors
+    /// As [`QueryEngine::query`], for every row of the answer; when the memory of all queries does not hold it.
+    pub async fn query_in_pages(&self, caller: &Caller, request: QueryRequest, page_rows: u64) -> Result<Started, QueryError> {
+        let started = self.query(caller, request).await?;
+        self.pages.first(caller, started, page_rows.max(1)).await
+    }
+
+    /// Rows of an answer in pages, after the first `after`.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownQuery`] of what was never asked in pages by this principal under this profile, or is kept no more.
+    pub fn page(&self, caller: &Caller, id: &QueryId, after: u64, limit: u64) -> Result<Answer, QueryError> {
+        self.pages.next(caller, id, after, limit.max(1))
+    }
+
+    /// Lets go of kept answers that nobody reads any more.
+    pub fn forget_old_pages(&self) {
+        self.pages.forget_old();
+    }
+
     async fn answer(&self, caller: &Caller, request: QueryRequest) -> Result<Answer, QueryError> {
         let deadline = request.deadline.map_or(self.options.deadline, |asked| asked.min(self.options.deadline));
         let ends = Instant::now() + deadline;
-        let place = self.admission.enter(ends).await?;
+        let place = self.admission.enter(&caller.principal.name, ends).await?;
         let watch = Watch::until(ends, deadline);
         let max_rows = request.max_rows.map_or(self.options.max_rows, |asked| asked.min(self.options.max_rows));
         let bounds = Bounds { ends, deadline, max_rows, place, watch: Arc::clone(&watch) };
@@ -175,6 +226,19 @@ impl QueryEngine {
         self.logs.history.running()
     }
 
+    /// What the metrics show.
+    pub fn counts(&self) -> QueryCounts {
+        let (running, ended) = self.logs.history.counts();
+        let runtime = self.template.bare().runtime_env();
+        QueryCounts {
+            running,
+            waiting: self.admission.waiting(),
+            ended,
+            memory_bytes: runtime.memory_pool.reserved() as u64,
+            spilled_bytes: runtime.disk_manager.used_disk_space(),
+        }
+    }
+
     /// One that runs, or is still remembered.
     pub fn record(&self, id: &QueryId) -> Option<QueryRecord> {
         self.logs.history.get(id)
@@ -183,10 +247,13 @@ impl QueryEngine {
     /// Asks for the end of one that runs. It ends at its next batch or await, its thread at the next look at the watch.
     pub fn cancel(&self, id: &QueryId) {
         self.logs.history.cancel(id);
+        self.pages.forget(id);
     }
 
-    /// Lets go of what is known of Parquet files beside their bytes: least and greatest values among it.
-    pub fn forget_footers(&self) {
+    /// Lets go of what was read earlier: kept answers, and what is known of Parquet files beside their bytes, least and greatest values
+    /// among it.
+    pub fn forget_what_was_read(&self) {
+        self.pages.forget_all();
         self.template.bare().runtime_env().cache_manager.get_file_metadata_cache().clear();
     }
 
@@ -221,14 +288,6 @@ impl QueryEngine {
 
     fn state(&self, name: &DatasetName) -> Result<Arc<lakehouse_tables::DatasetState>, QueryError> {
         self.tables.dataset(name).ok_or_else(|| QueryError::UnknownTable { name: name.to_string(), similar: Vec::new() })
-    }
-
-    /// The names of datasets and views that the caller may query, each with `dataset` or `view`.
-    ///
-    /// # Errors
-    /// When the caller's profile is gone.
-    pub fn visible(&self, caller: &Caller) -> Result<Vec<(String, &'static str)>, QueryError> {
-        Ok(Names::of(self.scope(caller)?).listing())
     }
 }
 

@@ -12,7 +12,10 @@ use lakehouse_storage::is_damage;
 use lakehouse_types::{Code, Fault, Members, QueryId};
 use serde_json::json;
 
-use crate::similar::{closest, listing};
+use crate::{
+    places::{Operation, Place, places},
+    similar::{closest, listing},
+};
 
 /// A failure of a query or of a view definition.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -42,6 +45,9 @@ pub enum QueryError {
     Parameters { message: String },
     #[error("query failed: {operation}")]
     Failed { operation: &'static str },
+    /// At one of these places of the statement.
+    #[error("query failed: {operation}")]
+    FailedAt { operation: &'static str, at: Vec<Place> },
     #[error("`{function}` would build more than {limit} {unit}")]
     TooCostly { function: String, limit: u64, unit: &'static str },
     #[error("result exceeds the limit of {limit} rows")]
@@ -85,7 +91,7 @@ impl Fault for QueryError {
             Self::UnknownColumn { .. } => Code::UnknownColumn,
             Self::DuplicateColumn { .. } => Code::DuplicateColumn,
             Self::Parameters { .. } => Code::InvalidParameter,
-            Self::Failed { .. } | Self::TooCostly { .. } => Code::QueryFailed,
+            Self::Failed { .. } | Self::FailedAt { .. } | Self::TooCostly { .. } => Code::QueryFailed,
             Self::TooManyRows { .. } => Code::ResultTooLarge,
             Self::Definition { .. } => Code::InvalidDefinition,
             Self::Rule { fault, .. } => fault.code(),
@@ -131,6 +137,11 @@ impl Fault for QueryError {
             }
             Self::Plan { message } | Self::Parameters { message } => message.clone(),
             Self::Failed { operation } => (*operation).to_owned(),
+            Self::FailedAt { operation, at } => {
+                let told: Vec<String> = at.iter().map(|place| format!("line {}, column {}", place.line, place.column)).collect();
+                let which = if told.len() == 1 { "at" } else { "at one of" };
+                format!("{operation}, {which} {}", told.join("; "))
+            }
             Self::TooCostly { function, limit, unit } => format!("`{function}` would build more than {limit} {unit} at once"),
             Self::TooManyRows { limit } => format!("the result has more than {limit} rows, and this format cannot mark the cut"),
             Self::Definition { message, .. } => message.clone(),
@@ -157,6 +168,10 @@ impl Fault for QueryError {
             }
             Self::UnknownColumn { known, .. } => {
                 members.insert("columns".into(), json!(known));
+            }
+            Self::FailedAt { at, .. } => {
+                let places: Vec<_> = at.iter().map(|place| json!({ "line": place.line, "column": place.column })).collect();
+                members.insert("at".into(), places.into());
             }
             Self::Rule { relation, .. } => {
                 members.insert("relation".into(), json!(relation));
@@ -218,15 +233,31 @@ impl QueryError {
     /// From one of Arrow's kernels.
     pub(crate) fn arrow(error: &ArrowError) -> Self {
         let operation = match error {
-            ArrowError::CastError(_) | ArrowError::ParseError(_) => "a value could not be converted to the type asked for",
-            ArrowError::DivideByZero => "a division by zero",
-            ArrowError::ArithmeticOverflow(_) => "a number left the range of its type",
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => CONVERT,
+            ArrowError::DivideByZero => DIVIDE,
+            ArrowError::ArithmeticOverflow(_) => OVERFLOW,
             ArrowError::MemoryError(_) => return Self::Memory,
             ArrowError::OffsetOverflowError(_) | ArrowError::DictionaryKeyOverflowError => "a column of text outgrew one batch",
             ArrowError::ParquetError(_) => return Self::Corrupt,
             _ => EVALUATE,
         };
         Self::Failed { operation }
+    }
+
+    /// The same, with the places of `sql` where it can have failed.
+    #[must_use]
+    pub(crate) fn placed(self, sql: &str) -> Self {
+        let Self::Failed { operation } = self else { return self };
+        let kind = match operation {
+            CONVERT => Operation::Conversion,
+            DIVIDE => Operation::Division,
+            OVERFLOW => Operation::Arithmetic,
+            _ => return self,
+        };
+        match places(sql, kind) {
+            at if at.is_empty() => self,
+            at => Self::FailedAt { operation, at },
+        }
     }
 
     pub(crate) fn syntax(message: &str) -> Self {
@@ -248,6 +279,9 @@ impl QueryError {
     }
 }
 
+const CONVERT: &str = "a value could not be converted to the type asked for";
+const DIVIDE: &str = "a division by zero";
+const OVERFLOW: &str = "a number left the range of its type";
 const EVALUATE: &str = "an expression met a value that it cannot handle";
 
 /// Our own error, however deep DataFusion has wrapped it.

@@ -1,4 +1,4 @@
-//! Answers as bytes: JSON, NDJSON, CSV, Arrow IPC.
+//! Answers as bytes: JSON, NDJSON, CSV, Arrow IPC, Parquet.
 //!
 //! **Invariant**: bytes are written column by column straight from Arrow, one chunk for each piece of about 1 MiB. What goes wrong after the first byte
 //! ends JSON and NDJSON with an `error` member and aborts the others; a cut at the row limit is marked, or refused where the format
@@ -17,8 +17,10 @@
 
 mod cell;
 mod csv;
+mod digits; // integers as text
 mod ipc;
 mod json;
+mod parquet;
 mod temporal;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 
+pub use self::{digits::with_integers_as_text, ipc::Plain};
 use crate::{Answer, Outcome, QueryError, functions::array_bytes};
 
 /// Bytes of a batch that are written at once.
@@ -56,6 +59,8 @@ pub enum Format {
     Csv,
     /// The Arrow IPC stream format; text and binary views become plain text and binary.
     ArrowStream,
+    /// One file with plain columns, zstd.
+    Parquet,
 }
 
 impl Format {
@@ -66,6 +71,7 @@ impl Format {
             Self::NdJson => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8",
             Self::ArrowStream => "application/vnd.apache.arrow.stream",
+            Self::Parquet => "application/vnd.apache.parquet",
         }
     }
 }
@@ -103,6 +109,10 @@ pub fn encode(answer: Answer, format: Format, problem: ProblemText) -> Result<Ch
         }
         Format::Csv => Box::new(csv::Csv::new(Arc::clone(&answer.schema))),
         Format::ArrowStream => Box::new(ipc::ArrowStream::new(&answer.schema)?),
+        Format::Parquet => {
+            check_names(&answer.schema)?;
+            Box::new(parquet::File::new(&answer.schema)?)
+        }
     };
     Ok(chunks(answer, encoder, problem))
 }

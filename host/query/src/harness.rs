@@ -129,7 +129,7 @@ impl Lake {
         let bounds = Bounds { ends, deadline, max_rows, place, watch: Arc::clone(&watch) };
         let job = Job {
             sql: sql.to_owned(),
-            params: params.to_vec(),
+            params: params.to_vec().into(),
             max_sql_bytes: 256 * 1024,
             max_rows,
             relations: Arc::new(self.clone()),

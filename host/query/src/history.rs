@@ -99,6 +99,8 @@ struct Queries {
     /// Ids are in the order of their making.
     live: BTreeMap<QueryId, Arc<Live>>,
     ended: VecDeque<QueryRecord>,
+    /// All that ended since the start, by state and code.
+    totals: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl History {
@@ -137,6 +139,12 @@ impl History {
     pub(crate) fn all(&self) -> Vec<QueryRecord> {
         let queries = self.queries.lock();
         queries.ended.iter().cloned().chain(queries.live.values().map(|live| live.now())).collect()
+    }
+
+    /// How many run, and how many have ended by state and problem code.
+    pub(crate) fn counts(&self) -> (usize, Vec<(&'static str, &'static str, u64)>) {
+        let queries = self.queries.lock();
+        (queries.live.len(), queries.totals.iter().map(|((state, code), count)| (*state, *code, *count)).collect())
     }
 
     pub(crate) fn get(&self, id: &QueryId) -> Option<QueryRecord> {
@@ -227,6 +235,7 @@ impl Drop for Tracked {
         }
         let mut queries = self.history.queries.lock();
         queries.live.remove(&record.id);
+        *queries.totals.entry((state.as_str(), code.map_or("", Code::as_str))).or_default() += 1;
         queries.ended.push_back(record);
         let over = queries.ended.len().saturating_sub(self.history.kept);
         queries.ended.drain(..over);

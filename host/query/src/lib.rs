@@ -21,6 +21,9 @@ mod idents; // column names in the case of their source
 mod literals; // statements without what they say of anybody
 mod names; // table names for one principal and profile
 mod oversight; // what DataFusion is told of the query it works for
+mod pages; // answers in pages
+mod params; // values of a statement's parameters
+mod places; // where in a statement something failed
 mod run; // one query on the CPU runtime
 mod session; // the DataFusion session of one request
 mod similar; // did-you-mean
@@ -29,8 +32,12 @@ mod steps; // equal steps that the optimizer would take for one
 mod view; // view definitions: what a base and its rules make of them
 mod watch; // deadline and cancellation inside long loops
 
-pub use engine::{Governance, QueryEngine, QueryOptions, QueryRequest, ReadRequest, Reading};
+pub use engine::{Described, Governance, Listed, QueryCounts, QueryEngine, QueryOptions, QueryRequest, ReadRequest, Reading};
 pub use error::QueryError;
 pub use govern::{Hidden, RowRedactor, RowRule};
 pub use history::{KEPT, QueryRecord, QueryState, Started};
+pub use names::{CATALOG, SCHEMA};
+pub use pages::{KEPT_FOR, KEPT_OF_A_KEY};
+pub use params::Params;
+pub use places::Place;
 pub use run::{Answer, Outcome};

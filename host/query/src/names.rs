@@ -12,8 +12,10 @@ use tokio::sync::Mutex;
 
 use crate::{error::QueryError, similar::closest};
 
-pub(crate) const CATALOG: &str = "lakehouse";
-pub(crate) const SCHEMA: &str = "main";
+/// What all relations are in, as clients see it.
+pub const CATALOG: &str = "lakehouse";
+/// The schema of datasets and views.
+pub const SCHEMA: &str = "main";
 /// What `__raw__NAME` starts with.
 pub(crate) const RAW: &str = "__raw__";
 

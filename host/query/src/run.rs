@@ -17,11 +17,12 @@ use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
+use tracing::Instrument;
 
-use crate::{error::QueryError, watch::Watch};
+use crate::{engine::Place, error::QueryError, watch::Watch};
 
 /// Batches that may wait for the caller.
 const CHANNEL_BATCHES: usize = 2;
@@ -47,12 +48,24 @@ impl std::fmt::Debug for Answer {
 pub struct Outcome {
     rows: AtomicU64,
     truncated: AtomicBool,
+    /// The row that the next page begins after.
+    next: Option<u64>,
 }
 
 impl Outcome {
     /// Rows given out so far.
     pub fn rows(&self) -> u64 {
         self.rows.load(Ordering::Acquire)
+    }
+
+    /// Of a page that was there already.
+    pub(crate) fn of_page(rows: u64, truncated: bool, next: Option<u64>) -> Self {
+        Self { rows: rows.into(), truncated: truncated.into(), next }
+    }
+
+    /// Rows that come before the next page, when the answer is a page and not the last one.
+    pub fn next(&self) -> Option<u64> {
+        self.next
     }
 
     /// Whether rows were left out at the row limit.
@@ -67,7 +80,7 @@ pub(crate) struct Bounds {
     pub(crate) ends: Instant,
     pub(crate) deadline: Duration,
     pub(crate) max_rows: u64,
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
     pub(crate) watch: Arc<Watch>,
 }
 
@@ -103,12 +116,13 @@ pub(crate) async fn start(
     let outcome = Arc::new(Outcome::default());
     let (planned, plan_ready) = oneshot::channel();
     let (rows, mut arriving) = mpsc::channel(CHANNEL_BATCHES);
+    let span = tracing::info_span!("query.run", rows = tracing::field::Empty);
     let task = cpu.spawn({
         let outcome = Arc::clone(&outcome);
-        async move {
+        let work = async move {
             let _place = place;
             let work = async {
-                match plan.await {
+                match plan.instrument(tracing::info_span!("query.plan")).await {
                     Err(error) => drop(planned.send(Err(error))),
                     Ok(stream) => {
                         if planned.send(Ok(stream.schema())).is_ok() {
@@ -119,7 +133,9 @@ pub(crate) async fn start(
             };
             // A caller who holds the answer and does not read it would else keep the place.
             let _ = timeout_at(ends, work).await;
-        }
+            tracing::Span::current().record("rows", outcome.rows());
+        };
+        work.instrument(span)
     });
     let leave = Leave { task: task.abort_handle(), watch };
 

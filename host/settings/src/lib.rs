@@ -9,7 +9,7 @@ mod plugins; // the sandbox's ceilings and folders
 mod query; // queries and ingest
 mod s3; // buckets of S3-compatible services
 mod section; // one TOML table, read key by key
-mod server; // listening, keys, logging
+mod server; // listening, TLS, keys, logging
 mod settings; // the whole
 mod source; // databases to ingest from
 mod storage; // buckets, metadata, truth files
@@ -20,7 +20,7 @@ pub use import::ImportFolder;
 pub use plugins::PluginSettings;
 pub use query::{IngestSettings, QuerySettings};
 pub use s3::{S3Keys, S3Settings};
-pub use server::{AuthSettings, LogFormat, LogSettings, ServerSettings};
+pub use server::{AuthSettings, FlightSettings, LogFormat, LogSettings, ServerSettings, TlsSettings, TraceSettings};
 pub use settings::Settings;
 pub use source::{SourcePassword, SourceSettings, SourceTls};
 pub use storage::{BucketSettings, CompactionSettings, StorageSettings, TruthSettings};

@@ -19,6 +19,8 @@ pub struct QuerySettings {
     pub max_rows: u64,
     /// Queries at once; more wait, and are refused when they waited too long. Default 64.
     pub concurrency: usize,
+    /// Queries of one key at once; more wait like those. Default 32.
+    pub concurrency_per_key: usize,
     /// Threads for queries and components; 0 stands for the number of cores. Default 0.
     pub threads: usize,
     /// Upper bound of a statement, bytes. Default 256 KiB.
@@ -34,6 +36,7 @@ impl QuerySettings {
             spill_bytes: section.mib("spill_mib", 10_240, 0..=16_777_216),
             max_rows: section.integer("max_rows", 1_000_000, 1..=1_000_000_000),
             concurrency: section.count("concurrency", 64, 1..=4096),
+            concurrency_per_key: section.count("concurrency_per_key", 32, 1..=4096),
             threads: section.count("threads", 0, 0..=1024),
             max_sql_bytes: usize::try_from(section.kib("max_sql_kib", 256, 1..=4096)).unwrap_or(usize::MAX),
         };

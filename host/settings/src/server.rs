@@ -2,8 +2,11 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
+
+use url::Url;
 
 use crate::section::Section;
 
@@ -71,11 +74,87 @@ pub struct AuthSettings {
     /// Whether every route but `/health` wants a key. Default true; false makes every caller an admin, and goes only with a
     /// loopback `listen`.
     pub enabled: bool,
+    /// Requests of one key in a second, over time; 0 leaves it unbounded. Default 0.
+    pub requests_per_second: usize,
+    /// Requests that a key may send at once before that counts. Default 100.
+    pub burst: usize,
+}
+
+/// `[flight]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlightSettings {
+    /// Where Arrow Flight SQL is served. Default nowhere.
+    pub listen: Option<SocketAddr>,
+}
+
+impl FlightSettings {
+    pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
+        let parse = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+        let expected = "an address and a port like \"127.0.0.1:3200\", or \"\" for none";
+        let settings = Self { listen: section.text("listen", None, expected, parse) };
+        section.finish();
+        settings
+    }
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// PEM: the chain, the server's own certificate first.
+    pub cert_file: PathBuf,
+    /// PEM: its private key.
+    pub key_file: PathBuf,
+}
+
+impl TlsSettings {
+    /// `None` where the section is empty or missing: plain connections.
+    pub(crate) fn read(mut section: Section<'_, '_>) -> Option<Self> {
+        let (cert_file, key_file) = (section.optional_path("cert_file"), section.optional_path("key_file"));
+        let settings = match (cert_file, key_file) {
+            (Some(cert_file), Some(key_file)) => Some(Self { cert_file, key_file }),
+            (None, None) => None,
+            _ => {
+                section.report("[tls] needs both \"cert_file\" and \"key_file\"".to_owned());
+                None
+            }
+        };
+        section.finish();
+        settings
+    }
 }
 
 impl AuthSettings {
     pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
-        let settings = Self { enabled: section.flag("enabled", true) };
+        let settings = Self {
+            enabled: section.flag("enabled", true),
+            requests_per_second: section.count("requests_per_second", 0, 0..=1_000_000),
+            burst: section.count("burst", 100, 1..=1_000_000),
+        };
+        section.finish();
+        settings
+    }
+}
+
+/// `[trace]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSettings {
+    /// Where spans are sent, OTLP over HTTP: the collector's address without a path. Default nowhere.
+    pub otlp_endpoint: Option<Url>,
+    /// Of the traces that begin here; one that a caller began follows the caller's choice. Default 100.
+    pub sample_percent: usize,
+}
+
+impl TraceSettings {
+    pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
+        let endpoint = |text: &str| match text {
+            "" => Some(None),
+            _ => Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()).map(Some),
+        };
+        let expected = "an address like \"http://127.0.0.1:4318\", or \"\" for none";
+        let settings = Self {
+            otlp_endpoint: section.text("otlp_endpoint", None, expected, endpoint),
+            sample_percent: section.count("sample_percent", 100, 0..=100),
+        };
         section.finish();
         settings
     }

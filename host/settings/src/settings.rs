@@ -9,8 +9,9 @@ use std::{
 use lakehouse_types::{BucketName, SourceName};
 
 use crate::{
-    AuthSettings, BucketSettings, CompactionSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings, ServerSettings,
-    SettingsError, SourcePassword, SourceSettings, StorageSettings, TruthSettings, VectorSettings,
+    AuthSettings, BucketSettings, CompactionSettings, FlightSettings, IngestSettings, LogSettings, PluginSettings, QuerySettings,
+    ServerSettings, SettingsError, SourcePassword, SourceSettings, StorageSettings, TlsSettings, TraceSettings, TruthSettings,
+    VectorSettings,
     error::Problem,
     section::{self, Problems, Section},
 };
@@ -22,6 +23,9 @@ const FILE: &str = "lakehouse.toml";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub server: ServerSettings,
+    /// Plain connections without it.
+    pub tls: Option<TlsSettings>,
+    pub flight: FlightSettings,
     pub auth: AuthSettings,
     /// Never without `primary`.
     pub buckets: BTreeMap<BucketName, BucketSettings>,
@@ -35,6 +39,7 @@ pub struct Settings {
     pub compaction: CompactionSettings,
     pub truth: TruthSettings,
     pub log: LogSettings,
+    pub trace: TraceSettings,
 }
 
 impl Settings {
@@ -69,7 +74,7 @@ impl Settings {
         }
     }
 
-    /// Resolves the relative paths of buckets, sources, spill, spool, plugin folder and cache against the data folder.
+    /// Resolves the relative paths of buckets, sources, certificates, spill, spool, plugin folder and cache against the data folder.
     #[must_use]
     pub fn rooted(mut self, data: &Path) -> Self {
         for bucket in self.buckets.values_mut() {
@@ -93,13 +98,18 @@ impl Settings {
             root(distribution, data);
         }
         root(&mut self.truth.dir, data);
+        if let Some(tls) = &mut self.tls {
+            root(&mut tls.cert_file, data);
+            root(&mut tls.key_file, data);
+        }
         self
     }
 
     /// Whether others than this machine's own users could reach a server that asks nobody for a key. A file that says so is refused;
     /// whoever changes `listen` later asks again.
     pub fn is_exposed(&self) -> bool {
-        !self.auth.enabled && !self.server.listen.ip().to_canonical().is_loopback()
+        let listens = [Some(self.server.listen), self.flight.listen];
+        !self.auth.enabled && listens.into_iter().flatten().any(|address| !address.ip().to_canonical().is_loopback())
     }
 
     fn read(mut file: Section<'_, '_>) -> Self {
@@ -107,6 +117,8 @@ impl Settings {
         let is_remote = matches!(buckets.get(&BucketName::primary()), Some(BucketSettings::S3(_)));
         let settings = Self {
             server: ServerSettings::read(file.section("server")),
+            tls: TlsSettings::read(file.section("tls")),
+            flight: FlightSettings::read(file.section("flight")),
             auth: AuthSettings::read(file.section("auth")),
             buckets,
             query: QuerySettings::read(file.section("query")),
@@ -118,6 +130,7 @@ impl Settings {
             compaction: CompactionSettings::read(file.section("compaction")),
             truth: TruthSettings::read(file.section("truth")),
             log: LogSettings::read(file.section("log")),
+            trace: TraceSettings::read(file.section("trace")),
         };
         if settings.server.request_timeout < settings.query.deadline {
             file.report(format!(
@@ -134,9 +147,10 @@ impl Settings {
         }
         if settings.is_exposed() {
             file.report(format!(
-                "\"enabled\" in [auth] is false and \"listen\" in [server] is {}: everybody who reaches it would be an admin; listen on \
+                "\"enabled\" in [auth] is false and \"listen\" in [server] is {}{}: everybody who reaches it would be an admin; listen on \
                  a loopback address like 127.0.0.1, or enable keys",
-                settings.server.listen
+                settings.server.listen,
+                settings.flight.listen.map_or_else(String::new, |address| format!(", in [flight] {address}")),
             ));
         }
         file.finish();

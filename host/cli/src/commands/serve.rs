@@ -4,7 +4,8 @@
 //! requests; whichever it is, to write or to read, the address stays.
 
 use std::{
-    io::{self, IsTerminal, Read, Write},
+    io::{self, Read, Write},
+    net::SocketAddr,
     path::PathBuf,
     pin::pin,
     process,
@@ -13,33 +14,33 @@ use std::{
 };
 
 use lakehouse_engine::{Claim, Engine, EngineError, EngineOptions, Turn};
-use lakehouse_settings::{LogFormat, LogSettings, Settings};
+use lakehouse_gateway::{Listeners, Tls};
+use lakehouse_settings::Settings;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::Serve,
     console,
     failure::{Failure, exit},
+    telemetry,
 };
 
 /// What the line begins with that says where the server listens.
 pub(crate) const LISTENS: &str = "lakehouse listens on ";
+/// And where Flight SQL is.
+const FLIGHT: &str = "Flight SQL listens on ";
 /// The variable that brings the first admin's key.
 const ADMIN_KEY: &str = "LAKEHOUSE_ADMIN_KEY";
-/// Unless they are named: the reader of Delta logs quotes in its errors what it cannot read, values too, and the metadata store tells
-/// much at its start.
-const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake_core=warn,slatedb=warn";
 /// After a storage could not be opened in another host's place.
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) fn serve(command: &Serve) -> Result<(), Failure> {
     let settings = settings(command)?;
-    log_to_stderr(&settings.log);
+    let _telemetry = telemetry::begin(&settings)?;
     if command.until_stdin_closes {
         std::thread::spawn(|| {
             let mut stdin = io::stdin().lock();
@@ -61,13 +62,11 @@ pub(crate) fn serve(command: &Serve) -> Result<(), Failure> {
 }
 
 async fn run(settings: Settings, claim: Claim) -> Result<(), Failure> {
-    let wanted = settings.server.listen;
-    let listener = TcpListener::bind(wanted).await.map_err(|error| {
-        let hint = if error.kind() == io::ErrorKind::AddrInUse { "; another server? --listen takes another port" } else { "" };
-        Failure::Start(format!("cannot listen on {wanted}: {error}{hint}"))
-    })?;
-    let address = listener.local_addr()?;
-    let listener = listener.into_std()?;
+    let tls = settings.tls.as_ref().map(Tls::load).transpose().map_err(|error| Failure::Start(console::chain(&error)))?;
+    let sockets = Sockets::bind(&settings).await?;
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls.watch());
+    }
     let mut shutdown = pin!(shutdown()?);
     let admin_key = std::env::var(ADMIN_KEY).ok().filter(|key| !key.is_empty());
     let generated = admin_key.is_none();
@@ -89,14 +88,17 @@ async fn run(settings: Settings, claim: Claim) -> Result<(), Failure> {
         let _ = writeln!(out, "the first admin key, shown this once: {}", first.key);
         let _ = writeln!(out, "  export LAKEHOUSE_KEY={}", first.key);
     }
-    let _ = writeln!(out, "{LISTENS}http://{address}");
+    let (http, grpc) = if tls.is_some() { ("https", "grpc+tls") } else { ("http", "grpc") };
+    if let Some(flight) = &sockets.flight {
+        let _ = writeln!(out, "{FLIGHT}{grpc}://{}", flight.local_addr()?);
+    }
+    let _ = writeln!(out, "{LISTENS}{http}://{}", sockets.http.local_addr()?);
     let _ = out.flush();
     drop(out);
 
     loop {
         let (stop, stopped) = oneshot::channel::<()>();
-        let accepting = TcpListener::from_std(listener.try_clone()?)?;
-        let mut serving = tokio::spawn(lakehouse_gateway::serve(engine.clone(), accepting, async {
+        let mut serving = tokio::spawn(lakehouse_gateway::serve(engine.clone(), sockets.listeners(tls.clone())?, async {
             let _ = stopped.await;
         }));
         let next = tokio::select! {
@@ -118,6 +120,40 @@ async fn run(settings: Settings, claim: Claim) -> Result<(), Failure> {
         tokio::spawn(wind_up);
         engine = next;
     }
+}
+
+/// The sockets, whichever engine answers on them.
+struct Sockets {
+    http: std::net::TcpListener,
+    flight: Option<std::net::TcpListener>,
+}
+
+impl Sockets {
+    async fn bind(settings: &Settings) -> Result<Self, Failure> {
+        let flight = match settings.flight.listen {
+            Some(wanted) => Some(bind(wanted, "--flight").await?),
+            None => None,
+        };
+        Ok(Self { http: bind(settings.server.listen, "--listen").await?, flight })
+    }
+
+    fn listeners(&self, tls: Option<Tls>) -> io::Result<Listeners> {
+        let flight = self.flight.as_ref().map(std::net::TcpListener::try_clone).transpose()?;
+        Ok(Listeners {
+            http: TcpListener::from_std(self.http.try_clone()?)?,
+            flight: flight.map(TcpListener::from_std).transpose()?,
+            tls,
+        })
+    }
+}
+
+async fn bind(wanted: SocketAddr, option: &str) -> Result<std::net::TcpListener, Failure> {
+    let listener = TcpListener::bind(wanted).await.map_err(|error| {
+        let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+        let hint = if is_taken { format!("; another server? {option} takes another port") } else { String::new() };
+        Failure::Start(format!("cannot listen on {wanted}: {error}{hint}"))
+    })?;
+    Ok(listener.into_std()?)
 }
 
 fn told(ended: io::Result<()>) -> String {
@@ -175,15 +211,20 @@ fn settings(command: &Serve) -> Result<Settings, Failure> {
         Some(dir) => Settings::load(dir).map_err(|error| Failure::Start(console::chain(&error)))?,
         None => Settings::default(),
     };
+    let address = |option: &str, text: &str| {
+        text.parse().map_err(|_| Failure::Usage(format!("{option} {text:?}: write ADDRESS:PORT, like 127.0.0.1:3100")))
+    };
     if let Some(listen) = &command.listen {
-        settings.server.listen = listen
-            .parse()
-            .map_err(|_| Failure::Usage(format!("--listen {listen:?}: write ADDRESS:PORT, like 127.0.0.1:3100")))?;
+        settings.server.listen = address("--listen", listen)?;
+    }
+    if let Some(listen) = &command.flight {
+        settings.flight.listen = Some(address("--flight", listen)?);
     }
     if settings.is_exposed() {
+        let flight = settings.flight.listen.map_or_else(String::new, |address| format!(" --flight {address}"));
         return Err(Failure::Usage(format!(
-            "--listen {}: [auth] enabled is false, so everybody who reaches it would be an admin; listen on a loopback address like \
-             127.0.0.1, or enable keys",
+            "--listen {}{flight}: [auth] enabled is false, so everybody who reaches it would be an admin; listen on a loopback address \
+             like 127.0.0.1, or enable keys",
             settings.server.listen
         )));
     }
@@ -201,37 +242,12 @@ fn distribution() -> Option<PathBuf> {
     [built, PathBuf::from("/usr/share/lakehouse/plugins")].into_iter().find(|dir| dir.is_dir())
 }
 
-fn log_to_stderr(settings: &LogSettings) {
-    let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref(), &settings.level);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
-    // A second subscriber is a caller's own, which then stays.
-    let _ = match settings.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Text => builder.try_init(),
-    };
-}
-
-/// What the variable says, if it can be read, else the settings; and libraries that would tell too much are quieter.
-fn filter(variable: Option<&str>, level: &str) -> EnvFilter {
-    let read = |directives: &str| EnvFilter::try_new(format!("{QUIET},{directives}"));
-    variable.and_then(|directives| read(directives).ok()).or_else(|| read(level).ok()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
-    use super::{filter, settings};
+    use super::settings;
     use crate::args::{Arguments, Command};
-
-    #[test]
-    fn what_may_quote_values_is_told_only_when_it_is_asked_for_by_name() {
-        let told = |variable, level| filter(variable, level).to_string();
-        assert!(told(None, "debug").contains("buoyant_kernel=off"));
-        assert!(told(Some("trace"), "info").contains("buoyant_kernel=off"));
-        assert!(told(Some("not a directive="), "info").contains("buoyant_kernel=off"));
-        assert!(told(None, "info,buoyant_kernel=debug").contains("buoyant_kernel=debug"));
-    }
 
     #[test]
     fn a_server_without_keys_is_not_taken_to_the_network_by_an_option() {

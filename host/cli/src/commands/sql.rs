@@ -34,8 +34,8 @@ pub(crate) async fn sql(console: Console, client: Client, command: Sql) -> Resul
         None => SqlFormat::Json,
     };
     let output = command.output.as_deref();
-    if format == SqlFormat::Arrow && output.is_none() && io::stdout().is_terminal() {
-        return Err(Failure::Usage("Arrow is not for a terminal: say --output FILE, or pipe it on".into()));
+    if matches!(format, SqlFormat::Arrow | SqlFormat::Parquet) && output.is_none() && io::stdout().is_terminal() {
+        return Err(Failure::Usage("Arrow and Parquet are not for a terminal: say --output FILE, or pipe it on".into()));
     }
 
     let query: &[(&str, &str)] = if format == SqlFormat::Table { &[("rows", "array")] } else { &[] };
@@ -82,6 +82,7 @@ fn accept(format: SqlFormat) -> &'static str {
         SqlFormat::Csv => "text/csv",
         SqlFormat::Ndjson => "application/x-ndjson",
         SqlFormat::Arrow => "application/vnd.apache.arrow.stream",
+        SqlFormat::Parquet => "application/vnd.apache.parquet",
     }
 }
 
@@ -126,10 +127,10 @@ async fn stream(mut answer: Response, format: SqlFormat, output: &mut Output) ->
     Ok(tail)
 }
 
-/// An answer that ended in its middle: CSV and Arrow have no other way to say that something is wrong.
+/// An answer that ended in its middle: CSV, Arrow and Parquet have no other way to say that something is wrong.
 fn ended(format: SqlFormat, bytes: u64, source: reqwest::Error) -> Failure {
     match format {
-        SqlFormat::Csv | SqlFormat::Arrow => Failure::BrokenOff { bytes, source },
+        SqlFormat::Csv | SqlFormat::Arrow | SqlFormat::Parquet => Failure::BrokenOff { bytes, source },
         SqlFormat::Table | SqlFormat::Json | SqlFormat::Ndjson => Failure::Broken(source),
     }
 }
@@ -143,7 +144,7 @@ fn broken_off(format: SqlFormat, tail: &[u8]) -> Option<Problem> {
         SqlFormat::Json => {
             text.rfind("\"error\":").and_then(|at| serde_json::from_str::<Value>(&format!("{{{}", &text[at..])).ok())
         }
-        SqlFormat::Table | SqlFormat::Csv | SqlFormat::Arrow => None,
+        SqlFormat::Table | SqlFormat::Csv | SqlFormat::Arrow | SqlFormat::Parquet => None,
     }?;
     // A row may well have a column named `error`; a problem has a code beside its detail.
     let error = ending.as_object().filter(|members| members.len() == 1)?.get("error")?;

@@ -88,7 +88,7 @@ struct Caches;
 #[async_trait]
 impl Participant for Caches {
     async fn forget(&self, task: &Task<'_>, _: &mut Certificate) -> Result<(), EngineError> {
-        task.engine.query.forget_footers();
+        task.engine.query.forget_what_was_read();
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use lakehouse_engine::{
-    Action, QueryError, QueryRecord, QueryRequest,
+    Action, Answer as Rowset, Caller, Form, QueryError, QueryRecord, QueryRequest,
     format::{Format, ProblemText, Rows},
 };
 use lakehouse_types::{Code, QueryId, RequestId};
@@ -22,15 +22,20 @@ use super::datasets::ColumnBody;
 use crate::{
     answer::{Answer, Outcome},
     app::App,
-    envelope::QUERY_ID,
+    envelope::{QUERY_ID, QUERY_NEXT},
     problem::Problem,
     request::{Json, Named, Params, Who},
     route::{Access, Route},
 };
 
+/// Rows of a page, unless the client says.
+const PAGE_ROWS: u64 = 1_000;
+const MAX_PAGE_ROWS: u64 = 100_000;
+
 pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::new(__path_query_sql, query_sql, Access::May(Action::Query)),
+        Route::new(__path_query_rows, query_rows, Access::May(Action::Query)),
         Route::new(__path_list_queries, list_queries, Access::May(Action::Query)),
         Route::new(__path_show_query, show_query, Access::May(Action::Query)),
         Route::new(__path_cancel_query, cancel_query, Access::May(Action::Query)),
@@ -51,6 +56,9 @@ struct SqlBody {
     deadline_ms: Option<u64>,
     /// Fewer than the server's own limit; the answer is then marked `truncated`.
     max_rows: Option<u64>,
+    /// Answers in pages of so many rows, 1 to 100,000: the first is in this answer, whose `next` (and header `X-Query-Next`) is the `after`
+    /// of `GET /query/{id}/rows` for the one that follows. Absent: all rows in one answer, as they come.
+    page_rows: Option<u64>,
 }
 
 /// How rows are written in JSON.
@@ -61,6 +69,17 @@ struct SqlParams {
     /// `object` (the default; NULLs are left out) or `array`.
     #[param(value_type = Option<String>)]
     rows: Option<RowsParam>,
+    /// `number` (the default), or `text`: 64-bit integers in quotes, for clients whose numbers are floats. JSON and NDJSON only.
+    #[param(value_type = Option<String>)]
+    integers: Option<IntegersParam>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum IntegersParam {
+    #[default]
+    Number,
+    Text,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -83,18 +102,21 @@ struct AnswerBody {
     row_count: u64,
     /// Present and true when the row limit cut the answer.
     truncated: Option<bool>,
+    /// Of an answer in pages: the `after` of the next one. Absent from the last.
+    next: Option<String>,
     /// Present when the query failed after its first rows: a problem.
     error: Option<crate::openapi::ProblemBody>,
 }
 
 /// Answers one reading statement as the key may see the data.
 ///
-/// The `Accept` header chooses JSON, NDJSON, CSV or an Arrow IPC stream. The answer streams; it ends when the client leaves. Its header
+/// The `Accept` header chooses JSON, NDJSON, CSV, an Arrow IPC stream or a Parquet file. The answer streams; it ends when the client leaves. Its header
 /// `X-Query-Id` names the query, for `GET` and `DELETE /query/{id}` and in `system.queries`.
 #[utoipa::path(post, path = "/query/sql", tag = "query", params(SqlParams), request_body = SqlBody,
     responses((status = 200, description = "Rows.", content(
         (AnswerBody = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
-        (crate::openapi::Binary = "application/vnd.apache.arrow.stream")))))]
+        (crate::openapi::Binary = "application/vnd.apache.arrow.stream"),
+        (crate::openapi::Binary = "application/vnd.apache.parquet")))))]
 async fn query_sql(
     State(app): State<App>,
     Who(caller): Who,
@@ -103,21 +125,85 @@ async fn query_sql(
     Json(body): Json<SqlBody>,
 ) -> Result<Response, Problem> {
     let began = Instant::now();
-    let rows = match params.rows.unwrap_or(RowsParam::Object) {
+    let form = form(&headers, params.rows, params.integers)?;
+    let SqlBody { sql, params, deadline_ms, max_rows, page_rows } = body;
+    let request = QueryRequest { sql, params: params.into(), deadline: deadline_ms.map(Duration::from_millis), max_rows };
+    let started = match page_rows {
+        None => app.engine.query(&caller, request).await?,
+        Some(page_rows) => app.engine.query_in_pages(&caller, request, page_limit(page_rows)?).await?,
+    };
+    app.metrics.query_began(began.elapsed());
+    written(&app, &caller, &started.id, started.answer, form)
+}
+
+/// Which rows of an answer in pages.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PageParams {
+    /// What the page before said in `next`, or in the header `X-Query-Next`.
+    after: Option<u64>,
+    /// Rows of this page, 1 to 100,000.
+    #[param(value_type = Option<u64>)]
+    limit: Option<u64>,
+    /// As of `POST /query/sql`.
+    #[param(value_type = Option<String>)]
+    rows: Option<RowsParam>,
+    /// As of `POST /query/sql`.
+    #[param(value_type = Option<String>)]
+    integers: Option<IntegersParam>,
+}
+
+/// Gives a page of an answer that was asked for with `page_rows`: the same rows however often it is asked, in any of the formats.
+///
+/// The answer is kept for five minutes after it was last read, for the key and profile that asked, and no longer than the server runs.
+#[utoipa::path(get, path = "/query/{id}/rows", tag = "query", params(("id" = String, Path, description = "The query."), PageParams),
+    responses((status = 200, description = "Rows.", content(
+        (AnswerBody = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"),
+        (crate::openapi::Binary = "application/vnd.apache.arrow.stream"),
+        (crate::openapi::Binary = "application/vnd.apache.parquet")))))]
+async fn query_rows(
+    State(app): State<App>,
+    Who(caller): Who,
+    Named(id): Named<QueryId>,
+    Params(params): Params<PageParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let PageParams { after, limit, rows, integers } = params;
+    let form = form(&headers, rows, integers)?;
+    let limit = page_limit(limit.unwrap_or(PAGE_ROWS))?;
+    let answer = app.engine.query_page(&caller, &id, after.unwrap_or(0), limit).await?;
+    written(&app, &caller, &id, answer, form)
+}
+
+fn page_limit(rows: u64) -> Result<u64, Problem> {
+    if (1..=MAX_PAGE_ROWS).contains(&rows) {
+        return Ok(rows);
+    }
+    Err(Problem::new(Code::InvalidParameter, format!("a page has 1 to {MAX_PAGE_ROWS} rows")))
+}
+
+fn form(headers: &HeaderMap, rows: Option<RowsParam>, integers: Option<IntegersParam>) -> Result<Form, Problem> {
+    let rows = match rows.unwrap_or(RowsParam::Object) {
         RowsParam::Object => Rows::Objects,
         RowsParam::Array => Rows::Arrays,
     };
-    let format = accepted(&headers, rows)?;
-    let SqlBody { sql, params, deadline_ms, max_rows } = body;
-    let request = QueryRequest { sql, params, deadline: deadline_ms.map(Duration::from_millis), max_rows };
-    let (id, chunks) =
-        app.engine.query_as(&caller, request, format, in_words(caller.request_id.clone()), app.metrics.query_rows()).await?;
-    app.metrics.query_began(began.elapsed());
+    let format = accepted(headers, rows)?;
+    let is_json = matches!(format, Format::Json(_) | Format::NdJson);
+    Ok(Form { format, integers_as_text: is_json && integers == Some(IntegersParam::Text) })
+}
+
+fn written(app: &App, caller: &Caller, id: &QueryId, answer: Rowset, form: Form) -> Result<Response, Problem> {
+    let next = answer.outcome.next();
+    let chunks = app.engine.encoded(answer, form, in_words(caller.request_id.clone()), app.metrics.query_rows())?;
     let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.format.content_type()));
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         headers.insert(QUERY_ID, id);
+    }
+    if let Some(next) = next {
+        headers.insert(QUERY_NEXT, HeaderValue::from(next));
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -215,6 +301,7 @@ fn accepted(headers: &HeaderMap, rows: Rows) -> Result<Format, Problem> {
                 "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Format::NdJson,
                 "text/csv" | "text/*" => Format::Csv,
                 "application/vnd.apache.arrow.stream" => Format::ArrowStream,
+                "application/vnd.apache.parquet" => Format::Parquet,
                 _ => continue,
             };
             let quality = parts.find_map(|part| part.strip_prefix("q=")?.trim().parse::<f32>().ok()).unwrap_or(1.0);
@@ -228,7 +315,8 @@ fn accepted(headers: &HeaderMap, rows: Rows) -> Result<Format, Problem> {
         (None, false) => Ok(Format::Json(rows)),
         (None, true) => Err(Problem::new(
             Code::UnsupportedFormat,
-            "rows come as application/json, application/x-ndjson, text/csv or application/vnd.apache.arrow.stream",
+            "rows come as application/json, application/x-ndjson, text/csv, application/vnd.apache.arrow.stream or \
+             application/vnd.apache.parquet",
         )),
     }
 }
@@ -256,6 +344,7 @@ mod tests {
         check(Some("text/csv;q=0.5, application/vnd.apache.arrow.stream"), Some(Format::ArrowStream));
         check(Some("text/html, application/x-ndjson;q=0.1"), Some(Format::NdJson));
         check(Some("application/json;q=0, text/csv;q=0.2"), Some(Format::Csv));
+        check(Some("application/vnd.apache.parquet"), Some(Format::Parquet));
         check(Some("image/png"), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
@@ -12,7 +13,6 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
 use futures::StreamExt;
 use lakehouse_tables::friendly;
-use serde_json::Value;
 
 use super::{shape, texts, width};
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     idents,
     names::{CATALOG, Catalogs, Names, Relations, SCHEMA},
     oversight::Oversight,
+    params::Params,
     session::Template,
     watch::Watch,
 };
@@ -31,11 +32,14 @@ use crate::{
 /// which it does row by row and without spilling.
 const MAX_TOP_ROWS: u64 = 100_000;
 
+/// More would be a statement that nobody wrote.
+const MAX_PARAMETERS: usize = 10_000;
+
 /// One statement with all that it may use.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) sql: String,
-    pub(crate) params: Vec<Value>,
+    pub(crate) params: Params,
     pub(crate) max_sql_bytes: usize,
     /// Rows that anybody will see of it.
     pub(crate) max_rows: u64,
@@ -51,26 +55,16 @@ impl Job {
     /// Plans the statement and starts it.
     pub(crate) async fn stream(self) -> Result<SendableRecordBatchStream, QueryError> {
         let command = guard::admit(&self.sql, self.max_sql_bytes)?;
-        let names = Names::of(self.relations);
-        let oversight = Oversight::of_query(self.watch, self.template.memory());
-        let params = params(&self.params)?;
-        let texts = params.iter().filter_map(|param| param.try_as_str().flatten()).map(str::len);
-        let planner = Planner {
-            session: self.template.session(Arc::new(Catalogs(Arc::clone(&names))), self.now, oversight.clone()),
-            names,
-            longest_text: texts.fold(self.sql.len(), usize::max),
-            params,
-            oversight,
-        };
-        let admin = self.admin;
+        let (admin, max_rows) = (self.admin, self.max_rows);
+        let planner = self.planner()?;
         match command {
             Command::Read(statement) => {
-                let (_, physical) = planner.plan(*statement, Some(self.max_rows)).await?;
+                let (_, physical) = planner.plan(*statement, Some(max_rows)).await?;
                 planner.execute(physical)
             }
             Command::Explain { analyze: false, statement } => {
                 let (logical, physical) = planner.plan(*statement, None).await?;
-                text(&["plan_type", "plan"], &explain::plans(&logical, &physical, admin))
+                text(PLAN, &explain::plans(&logical, &physical, admin))
             }
             Command::Explain { analyze: true, .. } if !admin => {
                 Err(QueryError::Refused { what: "EXPLAIN ANALYZE measures what is read, and is answered for admins only".into() })
@@ -81,16 +75,76 @@ impl Job {
                 while let Some(batch) = rows.next().await {
                     batch.map_err(|error| QueryError::execution(&error))?;
                 }
-                text(&["plan_type", "plan"], &explain::measured(&physical))
+                text(PLAN, &explain::measured(&physical))
             }
             Command::ShowTables => {
                 let rows: Vec<Vec<String>> =
                     planner.names.all().into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect();
-                text(&["table_name", "table_type"], &rows)
+                text(TABLES, &rows)
             }
             Command::Describe(name) => planner.describe(&name).await,
         }
     }
+
+    /// What the statement would answer with, and what it is to be given. Nothing of it is executed.
+    pub(crate) async fn described(self) -> Result<Described, QueryError> {
+        let command = guard::admit(&self.sql, self.max_sql_bytes)?;
+        let planner = self.planner()?;
+        let fixed = |names: &[&str]| {
+            let fields = names.iter().map(|name| Field::new(*name, DataType::Utf8, false));
+            Ok(Described { schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())), params: Vec::new() })
+        };
+        match command {
+            Command::Read(statement) => {
+                let logical = planner.logical(*statement).await?;
+                let types = logical.get_parameter_types().map_err(|error| QueryError::planning(&error))?;
+                let highest = highest_parameter(types.keys())?;
+                let params = (1..=highest).map(|number| types.get(&format!("${number}")).cloned().flatten()).collect();
+                Ok(Described { schema: Arc::clone(logical.schema().inner()), params })
+            }
+            Command::Explain { .. } => fixed(PLAN),
+            Command::ShowTables => fixed(TABLES),
+            Command::Describe(_) => fixed(COLUMNS),
+        }
+    }
+
+    fn planner(self) -> Result<Planner, QueryError> {
+        let names = Names::of(self.relations);
+        let oversight = Oversight::of_query(self.watch, self.template.memory());
+        let params = self.params.literals()?;
+        let texts = params.iter().filter_map(|param| param.try_as_str().flatten()).map(str::len);
+        Ok(Planner {
+            session: self.template.session(Arc::new(Catalogs(Arc::clone(&names))), self.now, oversight.clone()),
+            names,
+            longest_text: texts.fold(self.sql.len(), usize::max),
+            params,
+            oversight,
+        })
+    }
+}
+
+/// What is known of a statement before it runs.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// Of the rows. A guess where it depends on the parameters.
+    pub schema: SchemaRef,
+    /// The types of `$1`, `$2`, …, where the statement tells them.
+    pub params: Vec<Option<DataType>>,
+}
+
+/// Columns of the answers that are no rows of a relation.
+const PLAN: &[&str] = &["plan_type", "plan"];
+const TABLES: &[&str] = &["table_name", "table_type"];
+const COLUMNS: &[&str] = &["column_name", "data_type", "is_nullable"];
+
+/// How many parameters the statement uses: they are numbered from one.
+fn highest_parameter<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> Result<usize, QueryError> {
+    let count = names.len();
+    let numbers: Vec<usize> = names.filter_map(|name| name.strip_prefix('$')?.parse().ok()).collect();
+    if numbers.len() != count || numbers.contains(&0) || numbers.iter().any(|number| *number > MAX_PARAMETERS) {
+        return Err(QueryError::Parameters { message: "parameters are written $1, $2, …".into() });
+    }
+    Ok(numbers.into_iter().max().unwrap_or(0))
 }
 
 fn text(columns: &[&str], rows: &[Vec<String>]) -> Result<SendableRecordBatchStream, QueryError> {
@@ -113,15 +167,7 @@ impl Planner {
         statement: Statement,
         max_rows: Option<u64>,
     ) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>), QueryError> {
-        let statement = self.in_their_own_case(statement).await?;
-        let logical = match self.session.statement_to_plan(statement).await {
-            Ok(logical) => logical,
-            Err(error) => return Err(self.names.explain(&error)),
-        };
-        self.oversight.check()?;
-        let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        reading.verify_plan(&logical).map_err(|_| QueryError::Refused { what: "only reading statements are answered".into() })?;
-        shape::check(&logical)?;
+        let logical = self.logical(statement).await?;
         let logical = self.with_params(logical)?;
         width::check_types(&logical)?;
         let planning = |error| QueryError::planning(&error);
@@ -135,6 +181,20 @@ impl Planner {
         let physical = self.session.query_planner().create_physical_plan(&counted, &self.session).await.map_err(planning)?;
         self.oversight.check()?;
         Ok((logical, physical))
+    }
+
+    /// The statement as a plan of allowed operators over allowed relations.
+    async fn logical(&self, statement: Statement) -> Result<LogicalPlan, QueryError> {
+        let statement = self.in_their_own_case(statement).await?;
+        let logical = match self.session.statement_to_plan(statement).await {
+            Ok(logical) => logical,
+            Err(error) => return Err(self.names.explain(&error)),
+        };
+        self.oversight.check()?;
+        let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        reading.verify_plan(&logical).map_err(|_| QueryError::Refused { what: "only reading statements are answered".into() })?;
+        shape::check(&logical)?;
+        Ok(logical)
     }
 
     /// Names of columns may be written in any case where that is not ambiguous. Names of WITH are no relations.
@@ -158,11 +218,7 @@ impl Planner {
 
     fn with_params(&self, plan: LogicalPlan) -> Result<LogicalPlan, QueryError> {
         let used = plan.get_parameter_names().map_err(|error| QueryError::planning(&error))?;
-        let numbers: Vec<usize> = used.iter().filter_map(|name| name.strip_prefix('$')?.parse().ok()).collect();
-        if numbers.len() != used.len() || numbers.contains(&0) {
-            return Err(QueryError::Parameters { message: "parameters are written $1, $2, …".into() });
-        }
-        let highest = numbers.iter().copied().max().unwrap_or(0);
+        let highest = highest_parameter(used.iter())?;
         if highest != self.params.len() {
             let message = format!("the statement uses parameters up to ${highest}, {} are given", self.params.len());
             return Err(QueryError::Parameters { message });
@@ -196,7 +252,7 @@ impl Planner {
                 vec![field.name().clone(), friendly(field.data_type()), if field.is_nullable() { "YES" } else { "NO" }.to_owned()]
             })
             .collect();
-        text(&["column_name", "data_type", "is_nullable"], &rows)
+        text(COLUMNS, &rows)
     }
 }
 
@@ -206,34 +262,6 @@ fn first_rows(plan: LogicalPlan, max_rows: Option<u64>) -> datafusion::common::R
         Some(rows) => LogicalPlanBuilder::from(plan).limit(0, Some(rows + 1))?.build(),
         None => Ok(plan),
     }
-}
-
-/// JSON values as SQL literals.
-fn params(values: &[Value]) -> Result<Vec<ScalarValue>, QueryError> {
-    const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
-    values
-        .iter()
-        .enumerate()
-        .map(|(at, value)| match value {
-            Value::Null => Ok(ScalarValue::Null),
-            Value::Bool(value) => Ok(ScalarValue::Boolean(Some(*value))),
-            Value::String(text) => Ok(ScalarValue::Utf8(Some(text.clone()))),
-            Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-                (Some(value), _, _) => Ok(ScalarValue::Int64(Some(value))),
-                (_, Some(value), _) => Ok(ScalarValue::UInt64(Some(value))),
-                // JSON's reader has made a float of an integer that is larger than any of ours: its last digits are gone.
-                (_, _, Some(value)) if value >= TWO_TO_THE_64 || value <= -TWO_TO_THE_64 / 2.0 => {
-                    let message = format!("parameter ${} is a number beyond 64 bits: pass it as a text, and cast it", at + 1);
-                    Err(QueryError::Parameters { message })
-                }
-                (_, _, Some(value)) => Ok(ScalarValue::Float64(Some(value))),
-                _ => Err(QueryError::Parameters { message: format!("parameter ${} is no number that fits", at + 1) }),
-            },
-            Value::Array(_) | Value::Object(_) => {
-                Err(QueryError::Parameters { message: format!("parameter ${} is a list or an object: pass its members", at + 1) })
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

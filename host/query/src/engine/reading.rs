@@ -16,6 +16,7 @@ use crate::{
     error::QueryError,
     guard,
     names::Names,
+    params::Params,
     run::{self, Answer, Bounds},
     watch::Watch,
 };
@@ -60,8 +61,8 @@ impl QueryEngine {
         let ends = Instant::now() + deadline;
         let sql = statement(&request)?;
         let place = match request.place {
-            Some(place) => place,
-            None => self.admission.enter(ends).await?,
+            Some(place) => place.into(),
+            None => self.admission.enter(&caller.principal.name, ends).await?,
         };
         let watch = Watch::until(ends, deadline);
         let scope = self.scope(caller)?;
@@ -70,7 +71,7 @@ impl QueryEngine {
         };
         let job = planning::Job {
             sql,
-            params: Vec::new(),
+            params: Params::default(),
             max_sql_bytes: usize::MAX,
             max_rows: u64::MAX,
             admin: scope.is_admin(),

@@ -16,7 +16,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::system::{self, Logs, SYSTEM, Whose};
+use super::{
+    information::{self, INFORMATION, Known},
+    system::{self, Logs, SYSTEM, Whose},
+};
 use crate::{
     account::ComponentMemory,
     error::QueryError,
@@ -144,6 +147,22 @@ impl Scope {
         }
     }
 
+    /// All that may be queried, with its columns if they are asked for.
+    async fn known(&self, with_columns: bool) -> Vec<Known> {
+        let mut known = Vec::new();
+        for (name, kind) in self.listing().into_iter().chain(self.elsewhere()) {
+            let (schema, name) = name.split_once('.').unwrap_or((SCHEMA, &name));
+            let columns = if with_columns {
+                // One view with a broken rule hides no other.
+                Box::pin(self.relation(schema, name)).await.ok().flatten().map(|relation| relation.schema())
+            } else {
+                None
+            };
+            known.push(Known { schema: schema.to_owned(), name: name.to_owned(), kind, columns });
+        }
+        known
+    }
+
     fn log(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
         let Some(whose) = self.whose() else { return Ok(None) };
         system::table(&self.logs, whose, name).map_err(|error| QueryError::execution(&error))
@@ -163,6 +182,12 @@ impl Relations for Scope {
     async fn relation(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
         if schema == SYSTEM {
             return self.log(name);
+        }
+        if schema == INFORMATION {
+            return match information::tells_of_columns(name) {
+                Some(columns) => information::table(name, &self.known(columns).await).map(Some),
+                None => Ok(None),
+            };
         }
         if schema != SCHEMA {
             return Ok(None);

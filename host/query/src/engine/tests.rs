@@ -21,6 +21,7 @@ use super::{QueryEngine, QueryOptions, QueryRequest};
 use crate::{QueryError, harness::cpu};
 
 mod history;
+mod listing;
 
 struct Host {
     engine: QueryEngine,
@@ -83,6 +84,7 @@ impl Host {
             spill_bytes: 1 << 30,
             max_rows: 1_000,
             concurrency: 8,
+            concurrency_per_key: 8,
             partitions: 2,
             max_sql_bytes: 64 * 1024,
             clock,

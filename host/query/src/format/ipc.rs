@@ -12,8 +12,39 @@ use arrow::ipc::writer::StreamWriter;
 use super::{Encoder, ProblemText};
 use crate::{Outcome, QueryError};
 
+/// Batches of an answer with plain columns.
+#[derive(Debug, Clone)]
+pub struct Plain(SchemaRef);
+
+impl Plain {
+    /// For answers of this schema.
+    pub fn of(schema: &Schema) -> Self {
+        let fields: Vec<Field> =
+            schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(plain(field.data_type()))).collect();
+        Self(Arc::new(Schema::new(fields)))
+    }
+
+    /// What [`Plain::batch`] makes.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.0
+    }
+
+    /// # Errors
+    /// When a text column is too large for offsets of 32 bits.
+    pub fn batch(&self, batch: &RecordBatch) -> Result<RecordBatch, QueryError> {
+        let plain = |(column, field): (&ArrayRef, &FieldRef)| {
+            if column.data_type() == field.data_type() { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) }
+        };
+        let columns = batch.columns().iter().zip(self.0.fields()).map(plain).collect::<Result<_, _>>();
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        columns
+            .and_then(|columns| RecordBatch::try_new_with_options(Arc::clone(&self.0), columns, &options))
+            .map_err(|error| broken(&error))
+    }
+}
+
 pub(super) struct ArrowStream {
-    schema: SchemaRef,
+    plain: Plain,
     /// Writes its header when it is made.
     writer: StreamWriter<Vec<u8>>,
     rows: u64,
@@ -21,11 +52,9 @@ pub(super) struct ArrowStream {
 
 impl ArrowStream {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self, QueryError> {
-        let fields: Vec<Field> =
-            schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(plain(field.data_type()))).collect();
-        let schema = Arc::new(Schema::new(fields));
-        let writer = StreamWriter::try_new(Vec::new(), &schema).map_err(|error| broken(&error))?;
-        Ok(Self { schema, writer, rows: 0 })
+        let plain = Plain::of(schema);
+        let writer = StreamWriter::try_new(Vec::new(), plain.schema()).map_err(|error| broken(&error))?;
+        Ok(Self { plain, writer, rows: 0 })
     }
 
     fn take(&mut self, out: &mut Vec<u8>) {
@@ -63,19 +92,7 @@ impl Encoder for ArrowStream {
     }
 
     fn batch(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), QueryError> {
-        let columns: Vec<ArrayRef> =
-            batch
-                .columns()
-                .iter()
-                .zip(self.schema.fields())
-                .map(|(column, field)| {
-                    if column.data_type() == field.data_type() { Ok(Arc::clone(column)) } else { cast(column, field.data_type()) }
-                })
-                .collect::<Result<_, _>>()
-                .map_err(|error| broken(&error))?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch =
-            RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(|error| broken(&error))?;
+        let batch = self.plain.batch(batch)?;
         self.writer.write(&batch).map_err(|error| broken(&error))?;
         self.rows += batch.num_rows() as u64;
         self.take(out);

@@ -58,6 +58,9 @@ impl Encoder for Document {
         if outcome.truncated() {
             out.extend_from_slice(b",\"truncated\":true");
         }
+        if let Some(next) = outcome.next() {
+            out.extend_from_slice(format!(",\"next\":\"{next}\"").as_bytes());
+        }
         out.push(b'}');
         Ok(())
     }

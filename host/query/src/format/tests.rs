@@ -187,6 +187,46 @@ async fn arrow_comes_back_as_it_went() {
     assert_eq!(back[0].column(0), every_type().column(0));
 }
 
+#[tokio::test]
+async fn parquet_comes_back_as_it_went_in_row_groups() {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    let wide = |n: i64| {
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..2_000).map(|row| format!("{:01000}", row * 7 + n))));
+        RecordBatch::try_from_iter([("t", texts)]).unwrap()
+    };
+    // More than one row group, and more than one chunk.
+    let file = bytes(answer((0..40).map(|n| Ok(wide(n))).collect()), Format::Parquet).await.unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file)).unwrap();
+    assert!(reader.metadata().num_row_groups() > 1);
+    let back: Vec<RecordBatch> = reader.with_batch_size(2_000).build().unwrap().map(Result::unwrap).collect();
+    assert_eq!(back, (0..40).map(wide).collect::<Vec<_>>());
+
+    let plain = RecordBatch::try_from_iter([("n", numbers(3).column(0).clone()), ("s", every_type().column(1).clone())]).unwrap();
+    let file = bytes(answer(vec![Ok(plain.clone())]), Format::Parquet).await.unwrap();
+    let back: Vec<RecordBatch> = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file))
+        .unwrap()
+        .build()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(text(back[0].clone(), Format::NdJson).await, text(plain, Format::NdJson).await);
+}
+
+#[tokio::test]
+async fn integers_of_64_bits_are_written_in_quotes_when_that_is_asked_for() {
+    let large: ArrayRef = Arc::new(Int64Array::from(vec![Some(9_007_199_254_740_993), None]));
+    let small: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![1, 2]));
+    let list: ArrayRef =
+        Arc::new(ListArray::from_iter_primitive::<arrow::datatypes::UInt64Type, _, _>([Some(vec![Some(u64::MAX), None]), None]));
+    let batch = RecordBatch::try_from_iter_with_nullable([("a", large, true), ("b", small, true), ("c", list, true)]).unwrap();
+    let answer = super::with_integers_as_text(answer(vec![Ok(batch)]));
+    let document: Value = serde_json::from_slice(&bytes(answer, Format::Json(Rows::Objects)).await.unwrap()).unwrap();
+    let expected = json!([{"a": "9007199254740993", "b": 1, "c": ["18446744073709551615", null]}, {"b": 2}]);
+    assert_eq!(document["rows"], expected);
+    assert_eq!(document["columns"][0]["type"], "integer");
+}
+
 fn numbers(count: i64) -> RecordBatch {
     RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef)]).unwrap()
 }
@@ -198,7 +238,7 @@ async fn an_error_after_the_first_byte_is_told_where_there_is_a_place() {
     assert_eq!((&document["rows"], &document["error"]), (&json!([{"n": 0}, {"n": 1}]), &json!({"code": "memory_exceeded"})));
     let lines = String::from_utf8(bytes(broken(), Format::NdJson).await.unwrap()).unwrap();
     assert_eq!(lines, "{\"n\":0}\n{\"n\":1}\n{\"error\":{\"code\":\"memory_exceeded\"}}\n");
-    for format in [Format::Csv, Format::ArrowStream] {
+    for format in [Format::Csv, Format::ArrowStream, Format::Parquet] {
         assert!(matches!(bytes(broken(), format).await, Err(QueryError::Memory)), "{format:?}");
     }
 }
