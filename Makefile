@@ -12,6 +12,8 @@ COMPONENTS := $(CARGO_TARGET_DIR)/components
 DISTRIBUTION := $(CARGO_TARGET_DIR)/distribution
 # What benches compare with, from PyPI.
 PEERS := $(CARGO_TARGET_DIR)/peers
+# The wheel of the release that we build on.
+PEER_DATAFUSION := 55.0.0
 COMPONENT_CRATES := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 # What a server installs at its first start; the others serve demos and trials.
 SHIPPED := $(filter-out evil redact-mask-v2,$(COMPONENT_CRATES))
@@ -68,7 +70,13 @@ bench-storage: build ## measure what storage promises, beside bare fsync and Duc
 	@$(PEERS)/bin/python -c 'import duckdb' 2>/dev/null || $(PEERS)/bin/pip install --quiet duckdb
 	@LAKEHOUSE_BENCH_PYTHON=$(PEERS)/bin/python $(BUILD)/bench-storage
 
+bench-query: build ## measure what queries promise, beside DataFusion and DuckDB (fetched from PyPI) and bare axum
+	$(CARGO) build --locked --release -p lakehouse-bench
+	@[[ -x $(PEERS)/bin/python ]] || python3 -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check datafusion==$(PEER_DATAFUSION) 'duckdb>=2' pyarrow tpchgen-cli
+	@LAKEHOUSE_BENCH_PYTHON=$(PEERS)/bin/python $(BUILD)/bench-query
+
 doc: setup ## the API documentation of our crates
 	$(CARGO) doc --locked --no-deps --workspace
 
-.PHONY: help setup components build demo serve test torture lint bench-core bench-search bench-storage doc
+.PHONY: help setup components build demo serve test torture lint bench-core bench-search bench-storage bench-query doc

@@ -78,7 +78,12 @@ impl Host {
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.base)).bearer_auth(KEY)
+        self.request_at(&self.base, method, path)
+    }
+
+    /// The same request to another server.
+    pub(crate) fn request_at(&self, base: &str, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{base}{path}")).bearer_auth(KEY)
     }
 
     /// Sends JSON and expects success.
@@ -140,6 +145,21 @@ impl Host {
         let path = format!("/ingest/file?dataset={dataset}&format=csv");
         let answer = self.request(Method::POST, &path).body(csv).send().await?;
         checked(answer).await
+    }
+
+    /// Asks in SQL for an Arrow stream; answers how long it took until all of it was here, and the stream.
+    pub(crate) async fn arrow(&self, sql: &str) -> Result<(Duration, Vec<u8>), Failure> {
+        let request = self.request(Method::POST, "/query/sql").header("accept", "application/vnd.apache.arrow.stream");
+        let begun = Instant::now();
+        let answer = request.json(&serde_json::json!({ "sql": sql })).send().await?;
+        let status = answer.status();
+        let bytes = answer.bytes().await?;
+        let took = begun.elapsed();
+        if status.is_success() {
+            Ok((took, bytes.into()))
+        } else {
+            Err(format!("{status}: {}", String::from_utf8_lossy(&bytes)).into())
+        }
     }
 
     /// Asks in SQL and answers how long it took.

@@ -3,24 +3,44 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
 
+mod auth;
 mod bar;
+mod bare;
+mod governed;
 mod host;
 mod mask;
+mod one_row;
 mod pii;
 mod plugins;
+mod python;
 mod query;
 mod search;
 mod server;
 mod storage;
 mod swap;
 mod text;
+mod tpch;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use bar::Bars;
 use host::Failure;
 
 pub use storage::PARTS as STORAGE;
+
+/// Is the server that one part compares with, when the program was started as that.
+pub fn serve_bare_if_asked() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    arguments.next().filter(|first| first == bare::ARGUMENT)?;
+    let answer = PathBuf::from(arguments.next()?);
+    Some(bare::serve(&answer).map_or_else(
+        |failure| {
+            eprintln!("{}: {failure}", bare::ARGUMENT);
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    ))
+}
 
 /// Runs the parts that the program's arguments name, of these; all of them when they name none.
 pub fn run(program: &str, parts: &[&str]) -> ExitCode {
@@ -68,6 +88,21 @@ fn measure(bars: &mut Bars, wanted: impl Fn(&str) -> bool) -> Result<(), Failure
     io.block_on(storage::run(bars, &wanted))?;
     if wanted("search") {
         io.block_on(search::run(bars))?;
+    }
+    if wanted("tpch") || wanted("views") {
+        let lake = io.block_on(tpch::Lake::fill())?;
+        if wanted("tpch") {
+            io.block_on(tpch::run(bars, &lake))?;
+        }
+        if wanted("views") {
+            io.block_on(governed::run(bars, &lake))?;
+        }
+    }
+    if wanted("one_row") {
+        io.block_on(one_row::run(bars))?;
+    }
+    if wanted("auth") {
+        io.block_on(auth::run(bars))?;
     }
     Ok(())
 }

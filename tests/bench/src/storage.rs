@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     bar::{Bars, median, ms},
     host::{Failure, Host},
+    python,
 };
 
 const LARGE_ROWS: u64 = 10_000_000;
@@ -89,7 +90,7 @@ async fn large_file(bars: &mut Bars) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let (csv, parquet) = (folder.path().join("large.csv"), folder.path().join("large.parquet"));
     let bytes = write_csv(&csv, LARGE_ROWS)?;
-    let python = std::env::var_os("LAKEHOUSE_BENCH_PYTHON").ok_or("LAKEHOUSE_BENCH_PYTHON names no Python with duckdb")?;
+    let python = python::python()?;
     let host = Host::start().await?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..LARGE_RUNS {
