@@ -6,7 +6,7 @@
 use futures::{StreamExt, stream, stream::BoxStream};
 use lakehouse_access::{Action, Caller};
 use lakehouse_query::{
-    Answer, Described, Listed, QueryCounts, QueryError, QueryRecord, QueryRequest, Started,
+    Answer, Described, Listed, Params, QueryCounts, QueryError, QueryRecord, QueryRequest, Started,
     format::{self, Chunks, Format, ProblemText},
 };
 use lakehouse_types::QueryId;
@@ -116,9 +116,9 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::query`] before it reads anything.
-    pub async fn describe_statement(&self, caller: &Caller, sql: String) -> Result<Described, EngineError> {
+    pub async fn describe_statement(&self, caller: &Caller, sql: String, params: Params) -> Result<Described, EngineError> {
         self.require(caller, Action::Query).await?;
-        match self.query.describe(caller, sql).await {
+        match self.query.describe(caller, sql, params).await {
             Ok(described) => Ok(described),
             Err(error) => Err(self.judged(caller, error).await),
         }

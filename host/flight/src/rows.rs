@@ -21,7 +21,7 @@ pub(crate) type Flown = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + 
 /// Encodes an answer on the CPU runtime, a few messages ahead of the client. `held` lasts as long as the stream.
 pub(crate) fn of_answer(engine: &Engine, started: Started, calls: Arc<dyn Calls>, request_id: RequestId, held: Held) -> Flown {
     let answer = started.answer;
-    let plain = Plain::of(&answer.schema);
+    let plain = Plain::of(&answer.schema).all_nullable();
     let schema = Arc::clone(plain.schema());
     let outcome = answer.outcome;
     let rows = answer.batches.map(move |batch| {

@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, IpcMessage, SchemaAsIpc, Ticket, sql::ProstMessageExt};
 use bytes::Bytes;
-use lakehouse_engine::{Caller, Described, Engine, QueryRequest};
+use lakehouse_engine::{Caller, Described, Engine, QueryRequest, format::Plain};
 use lakehouse_types::{Code, RequestId};
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
@@ -83,9 +83,12 @@ impl Service {
         Ok(response)
     }
 
-    async fn described(&self, caller: &Caller, sql: &str) -> Result<Described, Status> {
-        let described = self.engine.describe_statement(caller, sql.to_owned()).await;
-        described.map_err(|error| refused(&error, &caller.request_id))
+    /// What a statement would answer with, its columns as they will be sent.
+    async fn described(&self, caller: &Caller, statement: &Statement) -> Result<Described, Status> {
+        let described = self.engine.describe_statement(caller, statement.sql.clone(), statement.params()).await;
+        let described = described.map_err(|error| refused(&error, &caller.request_id))?;
+        let schema = Arc::clone(Plain::of(&described.schema).all_nullable().schema());
+        Ok(Described { schema, ..described })
     }
 
     /// Runs a statement; its first rows are there when this returns.

@@ -213,7 +213,7 @@ impl Tracked {
                 }
             }
         });
-        Started { id, answer: Answer { schema, batches: batches.boxed(), outcome } }
+        Started { id, answer: Answer { schema, batches: batches.fuse().boxed(), outcome } }
     }
 }
 

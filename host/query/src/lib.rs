@@ -18,6 +18,7 @@ mod guard; // which statements are answered at all
 mod harness; // statements over tables in memory
 mod history; // what runs and what ran
 mod idents; // column names in the case of their source
+mod late; // scans that joins inform
 mod literals; // statements without what they say of anybody
 mod names; // table names for one principal and profile
 mod oversight; // what DataFusion is told of the query it works for

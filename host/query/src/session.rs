@@ -29,6 +29,10 @@ use crate::{
 
 /// Rows of one batch.
 pub(crate) const BATCH_ROWS: usize = 8192;
+/// Joins of so few partitions share one hash table of up to [`ONE_TABLE_BYTES`] and [`ONE_TABLE_ROWS`].
+const FEW_PARTITIONS: usize = 4;
+const ONE_TABLE_BYTES: usize = 1 << 30;
+const ONE_TABLE_ROWS: usize = 100_000_000;
 /// Parquet footers that are kept in memory.
 const FOOTER_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -100,6 +104,11 @@ fn config(partitions: usize) -> SessionConfig {
     let options = config.options_mut();
     if let Ok(limit) = ConfigNonZeroUsize::try_new(2 * MAX_NESTING) {
         options.sql_parser.recursion_limit = limit;
+    }
+    // On few cores it costs more to hand rows around than to build one table for all: measured, docs/BENCHMARKS.md.
+    if partitions <= FEW_PARTITIONS {
+        options.optimizer.hash_join_single_partition_threshold = ONE_TABLE_BYTES;
+        options.optimizer.hash_join_single_partition_threshold_rows = ONE_TABLE_ROWS;
     }
     // The current time is a moment, not a reading of some clock on a wall.
     options.execution.time_zone = Some("+00:00".to_owned());

@@ -39,6 +39,7 @@ use crate::{
     account::AccountedBuffers,
     aside::{AsideExec, MAX_ASIDE},
     error::QueryError,
+    late::LateDecoding,
     oversight::Oversight,
     steps::DistinctSteps,
 };
@@ -100,6 +101,7 @@ pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
     let last_push_down = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown")).unwrap_or(rules.len());
     rules.insert(last_push_down, Arc::new(WatchedJoins { places: Arc::new(Semaphore::new(MAX_ASIDE)) }));
     rules.insert(last_push_down, Arc::new(AccountedBuffers));
+    rules.push(Arc::new(LateDecoding));
     rules.into_iter().flat_map(|rule| [Arc::new(WayOut) as Arc<dyn PhysicalOptimizerRule + Send + Sync>, rule]).collect()
 }
 

@@ -20,7 +20,6 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
-use lakehouse_engine::format::Plain;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Service, command_bytes, flight_info, schema_bytes};
@@ -112,9 +111,10 @@ impl FlightSqlService for Service {
         let entered = self.enter(METHOD, request.metadata()).await?;
         let descriptor = request.into_inner();
         let info = async {
-            let described = self.described(&entered.caller, &query.query).await?;
-            let ticket = TicketStatementQuery { statement_handle: Statement::new(query.query).encode()? };
-            flight_info(command_bytes(&ticket).into(), Some(Plain::of(&described.schema).schema()), descriptor)
+            let statement = Statement::new(query.query);
+            let described = self.described(&entered.caller, &statement).await?;
+            let ticket = TicketStatementQuery { statement_handle: statement.encode()? };
+            flight_info(command_bytes(&ticket).into(), Some(&described.schema), descriptor)
         };
         let info = info.await;
         self.leave(METHOD, entered.request_id(), info)
@@ -134,10 +134,11 @@ impl FlightSqlService for Service {
         const METHOD: &str = "CreatePreparedStatement";
         let entered = self.enter(METHOD, request.metadata()).await?;
         let prepared = async {
-            let described = self.described(&entered.caller, &query.query).await?;
+            let statement = Statement::new(query.query);
+            let described = self.described(&entered.caller, &statement).await?;
             Ok(ActionCreatePreparedStatementResult {
-                prepared_statement_handle: Statement::new(query.query).encode()?,
-                dataset_schema: schema_bytes(Plain::of(&described.schema).schema())?,
+                prepared_statement_handle: statement.encode()?,
+                dataset_schema: schema_bytes(&described.schema)?,
                 parameter_schema: schema_bytes(&parameter_schema(&described.params))?,
             })
         };
@@ -184,8 +185,8 @@ impl FlightSqlService for Service {
         let descriptor = request.into_inner();
         let info = async {
             let statement = Statement::decode(&query.prepared_statement_handle)?;
-            let described = self.described(&entered.caller, &statement.sql).await?;
-            flight_info(command_bytes(&query).into(), Some(Plain::of(&described.schema).schema()), descriptor)
+            let described = self.described(&entered.caller, &statement).await?;
+            flight_info(command_bytes(&query).into(), Some(&described.schema), descriptor)
         };
         let info = info.await;
         self.leave(METHOD, entered.request_id(), info)

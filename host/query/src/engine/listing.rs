@@ -76,17 +76,17 @@ impl QueryEngine {
         .await
     }
 
-    /// Plans a statement and says what it would answer with.
+    /// Plans a statement and says what it would answer with; without its parameters, as far as that can be said.
     ///
     /// # Errors
     /// As [`QueryEngine::query`] before it reads anything.
-    pub async fn describe(&self, caller: &Caller, sql: String) -> Result<Described, QueryError> {
+    pub async fn describe(&self, caller: &Caller, sql: String, params: Params) -> Result<Described, QueryError> {
         let deadline = self.options.deadline;
         let ends = Instant::now() + deadline;
         let scope = self.scope(caller)?;
         let job = planning::Job {
             sql,
-            params: Params::default(),
+            params,
             max_sql_bytes: self.options.max_sql_bytes,
             max_rows: self.options.max_rows,
             admin: scope.is_admin(),

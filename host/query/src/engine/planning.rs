@@ -100,6 +100,7 @@ impl Job {
                 let types = logical.get_parameter_types().map_err(|error| QueryError::planning(&error))?;
                 let highest = highest_parameter(types.keys())?;
                 let params = (1..=highest).map(|number| types.get(&format!("${number}")).cloned().flatten()).collect();
+                let logical = if planner.params.is_empty() { logical } else { planner.with_params(logical)? };
                 Ok(Described { schema: Arc::clone(logical.schema().inner()), params })
             }
             Command::Explain { .. } => fixed(PLAN),

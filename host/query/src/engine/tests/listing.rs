@@ -43,15 +43,18 @@ async fn relations_are_listed_with_their_columns_when_these_are_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_is_described_without_being_run() {
     let host = Host::open().await;
-    let described =
-        host.engine.describe(&rita(), "SELECT id, name AS n FROM adults WHERE id = $1 AND name = $2".into()).await.unwrap();
+    let described = host
+        .engine
+        .describe(&rita(), "SELECT id, name AS n FROM adults WHERE id = $1 AND name = $2".into(), Params::default())
+        .await
+        .unwrap();
     let columns: Vec<String> =
         described.schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
     assert_eq!(columns.len(), 2, "{columns:?}");
     assert!(columns[0].starts_with("id Int64") && columns[1].starts_with("n Utf8"), "{columns:?}");
     assert_eq!(described.params.len(), 2);
     assert_eq!(described.params[0], Some(arrow::datatypes::DataType::Int64));
-    let explained = host.engine.describe(&rita(), "EXPLAIN SELECT 1".into()).await.unwrap();
+    let explained = host.engine.describe(&rita(), "EXPLAIN SELECT 1".into(), Params::default()).await.unwrap();
     assert_eq!(explained.schema.field(1).name(), "plan");
     for (sql, code) in [
         ("SELECT * FROM people", Code::UnknownTable),
@@ -61,7 +64,7 @@ async fn a_statement_is_described_without_being_run() {
         ("SELECT $99999999", Code::InvalidParameter),
         ("SELECT", Code::InvalidSql),
     ] {
-        assert_eq!(host.engine.describe(&rita(), sql.into()).await.unwrap_err().code(), code, "{sql}");
+        assert_eq!(host.engine.describe(&rita(), sql.into(), Params::default()).await.unwrap_err().code(), code, "{sql}");
     }
 }
 
