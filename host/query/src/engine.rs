@@ -7,6 +7,7 @@ mod scope;
 mod shape;
 mod system;
 mod texts;
+mod trial;
 mod width;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 
 use arrow::datatypes::SchemaRef;
 use lakehouse_access::Caller;
-use lakehouse_catalog::{Catalog, ViewRecord};
+use lakehouse_catalog::{Catalog, CatalogError, ViewRecord, ViewStack};
 use lakehouse_journal::Journal;
 use lakehouse_plugins::Registry;
 use lakehouse_storage::Buckets;
@@ -31,6 +32,7 @@ use self::{admission::Admission, scope::Scope, system::Logs};
 pub use self::{
     reading::{ReadRequest, Reading},
     scope::Governance,
+    trial::{MAX_SAMPLE_ROWS, RuleTrial, Sample, Shown, TrialReport, ViewTrial},
 };
 use crate::{
     error::QueryError,
@@ -208,12 +210,21 @@ impl QueryEngine {
     /// # Errors
     /// As [`QueryEngine::check_view`].
     pub async fn view_schema(&self, caller: &Caller, record: &ViewRecord) -> Result<SchemaRef, QueryError> {
+        let stack = self.catalog.snapshot().stack(Arc::new(record.clone()));
+        self.stack_schema(caller, stack.map_err(|fault| unstacked(record, fault))?).await
+    }
+
+    /// The same, of a view over views that need not be in force yet.
+    ///
+    /// # Errors
+    /// As [`QueryEngine::check_view`].
+    pub async fn stack_schema(&self, caller: &Caller, stack: ViewStack) -> Result<SchemaRef, QueryError> {
         let scope = self.scope(caller)?;
-        let state = self.state(&record.base_dataset)?;
-        let (record, template) = (record.clone(), self.template.clone());
+        let state = self.state(&stack.dataset().name)?;
+        let template = self.template.clone();
         // Components run on the CPU runtime only.
         let task = self.cpu.spawn(async move {
-            let view = view::view(&record, &state, scope.bindings(), template.bare(), Reader::Author).await?;
+            let view = view::view(&stack, &state, scope.bindings(), template.bare(), Reader::Author).await?;
             Ok(view.schema())
         });
         task.await.map_err(|_| QueryError::Internal { detail: "a view's check ended early".into() })?
@@ -230,6 +241,10 @@ impl QueryEngine {
     pub fn visible(&self, caller: &Caller) -> Result<Vec<(String, &'static str)>, QueryError> {
         Ok(Names::of(self.scope(caller)?).listing())
     }
+}
+
+fn unstacked(record: &ViewRecord, fault: CatalogError) -> QueryError {
+    QueryError::Rule { relation: record.name.to_string(), fault: Arc::new(fault) }
 }
 
 #[cfg(test)]

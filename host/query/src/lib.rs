@@ -29,7 +29,10 @@ mod steps; // equal steps that the optimizer would take for one
 mod view; // view definitions: what a base and its rules make of them
 mod watch; // deadline and cancellation inside long loops
 
-pub use engine::{Governance, QueryEngine, QueryOptions, QueryRequest, ReadRequest, Reading};
+pub use engine::{
+    Governance, MAX_SAMPLE_ROWS, QueryEngine, QueryOptions, QueryRequest, ReadRequest, Reading, RuleTrial, Sample, Shown,
+    TrialReport, ViewTrial,
+};
 pub use error::QueryError;
 pub use govern::{Hidden, RowRedactor, RowRule};
 pub use history::{KEPT, QueryRecord, QueryState, Started};

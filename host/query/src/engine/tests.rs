@@ -21,6 +21,9 @@ use super::{QueryEngine, QueryOptions, QueryRequest};
 use crate::{QueryError, harness::cpu};
 
 mod history;
+mod redactions; // each on each type
+mod stacks; // views over views
+mod trials; // definitions on sample rows
 
 struct Host {
     engine: QueryEngine,
