@@ -57,7 +57,7 @@ pub use vectors::{
     ActivatedIndex, ActivatedRule, Activation, Hits, PurgedIndex, RefreshIndex, RefreshReport, SearchIndex, Seek, ShownIndex,
     StaleDataset,
 };
-pub use views::View;
+pub use views::{TryView, View};
 
 pub use lakehouse_access::{Action, Caller, CreateKey, Grant, KeyInfo, NewKey, Principal, Role};
 pub use lakehouse_catalog::{
@@ -73,7 +73,9 @@ pub use lakehouse_plugins::{
     HttpResponse, Message, Origin as PluginOrigin, PluginStats, PluginSummary, PushReport, PushState, Role as ChatRole,
     VersionDetails,
 };
-pub use lakehouse_query::{QueryError, QueryRecord, QueryRequest, Started, format};
+pub use lakehouse_query::{
+    MAX_SAMPLE_ROWS, QueryError, QueryRecord, QueryRequest, RuleTrial, Sample, Shown, Started, TrialReport, format,
+};
 pub use lakehouse_settings::Settings;
 pub use lakehouse_storage::{BucketCounts, Claim};
 pub use lakehouse_tables::{
