@@ -41,4 +41,5 @@ mod sql;
 mod swap;
 mod tombstones;
 mod truth;
+mod view_chains;
 mod views;
