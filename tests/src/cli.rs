@@ -78,6 +78,26 @@ async fn components_and_keys_are_managed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn views_are_tried_put_and_looked_back_at() {
+    let lake = Lake::start().await;
+    lake.ingest("people", "id,name\n1,Ana\n2,Bo\n").await.expect_ok();
+    let view = |columns: &[&str]| json!({ "name": "v", "base_dataset": "people", "columns": columns }).to_string();
+    let tried = json_of(&lakehouse(&lake, &["view", "validate", "-"], &view(&["name"])));
+    assert_eq!((&tried["valid"], &tried["rows_kept"]), (&json!(true), &json!(2)));
+    let own = ["view", "validate", "--rows", "[{\"id\":7}]", "-"];
+    assert_eq!(json_of(&lakehouse(&lake, &own, &view(&["id"])))["rows"], json!([{ "id": 7 }]));
+    assert_eq!(json_of(&lakehouse(&lake, &["view", "put", "-"], &view(&["id"])))["version"], 1);
+    assert_eq!(json_of(&lakehouse(&lake, &["view", "put", "--if-version", "1", "-"], &view(&["name"])))["version"], 2);
+    let late = lakehouse(&lake, &["view", "put", "--if-version", "1", "-"], &view(&["id"]));
+    assert_eq!(late.status.code(), Some(1), "{}", String::from_utf8_lossy(&late.stderr));
+    let kept = json_of(&lakehouse(&lake, &["view", "versions", "v"], ""));
+    assert_eq!((kept[0]["version"].as_u64(), kept[1]["version"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(json_of(&lakehouse(&lake, &["view", "list"], "")).as_array().map(Vec::len), Some(1));
+    assert_eq!(json_of(&lakehouse(&lake, &["view", "show", "v"], ""))["columns"], json!(["name"]));
+    assert!(lakehouse(&lake, &["view", "delete", "v"], "").status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_problem_is_told_kindly_and_has_its_exit_code() {
     let lake = Lake::start().await;
     let refused = lakehouse(&lake, &["sql", "SELECT * FROM nope"], "");

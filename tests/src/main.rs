@@ -47,4 +47,5 @@ mod swap;
 mod tls;
 mod tombstones;
 mod truth;
+mod view_chains;
 mod views;

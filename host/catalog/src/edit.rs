@@ -6,7 +6,7 @@ use lakehouse_journal::Draft;
 use lakehouse_storage::Transaction;
 use lakehouse_types::{DatasetName, IndexName, ProfileId, ViewName};
 
-use crate::{CatalogError, CatalogSnapshot, DatasetRecord, DefinitionError, IndexRecord, Profile, Relation, ViewRecord};
+use crate::{CatalogError, CatalogSnapshot, DatasetRecord, DefinitionError, IndexRecord, Profile, ViewRecord, view_version};
 
 /// Changes on their way into one metadata transaction. Handed to the closure of [`crate::Catalog::edit`].
 #[derive(Debug)]
@@ -58,31 +58,40 @@ impl Edit {
         Ok(record)
     }
 
-    /// Creates or replaces a view.
+    /// Creates or replaces a view. Its version is the next one if it says something else than before, whatever the record holds.
     ///
     /// # Errors
-    /// When the definition is invalid, its base does not exist, or a dataset has the name.
-    pub fn put_view(&mut self, record: ViewRecord) -> Result<(), CatalogError> {
+    /// When the definition is invalid, its base does not exist, it or a view above it would stand on itself or too high, or a dataset
+    /// has the name.
+    pub fn put_view(&mut self, mut record: ViewRecord) -> Result<(), CatalogError> {
         record.validate()?;
-        let name = &record.name;
-        if self.next.datasets.contains_key(name.as_str()) {
-            return Err(CatalogError::NameTaken { name: name.to_string(), holder: "dataset" });
+        if self.next.datasets.contains_key(record.name.as_str()) {
+            return Err(CatalogError::NameTaken { name: record.name.to_string(), holder: "dataset" });
         }
-        self.next.dataset(&record.base_dataset)?;
-        self.txn().put(name.as_str(), &record)?;
-        self.next.views.insert(name.clone(), Arc::new(record));
+        let previous = self.next.views.get(&record.name).cloned();
+        if let Some(previous) = &previous {
+            record.version = previous.version + u64::from(!record.says_the_same_as(previous));
+        }
+        let record = Arc::new(record);
+        let next = self.next.with_view(&record)?;
+        let txn = self.txn();
+        txn.put(record.name.as_str(), record.as_ref())?;
+        view_version::keep(txn, &record, previous.as_deref())?;
+        self.next = next;
         Ok(())
     }
 
     /// # Errors
-    /// When it does not exist, or a profile or index uses it.
+    /// When it does not exist, or a view, profile or index uses it.
     pub fn remove_view(&mut self, name: &ViewName) -> Result<Arc<ViewRecord>, CatalogError> {
         let record = self.next.view(name)?.clone();
         let used_by = self.next.users_of_view(name);
         if !used_by.is_empty() {
             return Err(CatalogError::InUse { what: format!("view `{name}`"), used_by });
         }
-        self.txn().delete::<ViewRecord>(name.as_str());
+        let txn = self.txn();
+        txn.delete::<ViewRecord>(name.as_str());
+        view_version::forget(txn, &record);
         self.next.views.remove(name);
         Ok(record)
     }
@@ -116,18 +125,16 @@ impl Edit {
     /// Creates an index or updates the one with the same id.
     ///
     /// # Errors
-    /// When its relation does not exist, stands on another base, or another index has the name.
+    /// When its relation does not exist or stands on another dataset than before, or another index has the name.
     pub fn put_index(&mut self, record: IndexRecord) -> Result<(), CatalogError> {
         let name = &record.name;
         if self.next.indexes.get(name).is_some_and(|present| present.id != record.id) {
             return Err(CatalogError::NameTaken { name: name.to_string(), holder: "index" });
         }
-        let base = match self.next.relation(&record.relation) {
-            Some(Relation::Dataset(dataset)) => Some(dataset.name.clone()),
-            Some(Relation::View(view)) => Some(view.base_dataset.clone()),
-            None => None,
-        };
-        if base.as_ref() != Some(&record.base) {
+        // One that was made of rows of this dataset still holds them when its view has moved on to another: it can be purged of them.
+        let is_as_before = self.next.indexes.get(name).is_some_and(|present| present.base == record.base);
+        let ground = self.next.relation(&record.relation).map(|relation| self.next.ground(&relation)).transpose()?;
+        if !is_as_before && ground.is_none_or(|ground| ground.name != record.base) {
             return Err(CatalogError::UnknownDataset { name: record.base });
         }
         self.txn().put(name.as_str(), &record)?;

@@ -29,6 +29,9 @@ pub enum CatalogError {
         what: String,
         used_by: Vec<UsedBy>,
     },
+    /// Someone has changed it since the caller read it, or it is not there.
+    #[error("{}", version_told(view, *expected, *present))]
+    VersionMismatch { view: ViewName, expected: u64, present: Option<u64> },
     #[error("the profile `default` always exists; POST it to change it")]
     DefaultProfile,
     /// A definition that cannot be.
@@ -48,6 +51,12 @@ pub enum CatalogError {
 /// What is wrong with the definition of a view, a profile or a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
+    #[error("a view cannot have this name: it is a route")]
+    ReservedName,
+    #[error("it would stand on itself, through view `{through}`")]
+    StandsOnItself { through: ViewName },
+    #[error("at most {limit} views stand upon each other")]
+    TooDeep { limit: usize },
     #[error("`columns` is empty; list the columns that the view shows")]
     NoColumns,
     #[error("column `{column}` is listed twice")]
@@ -97,6 +106,13 @@ impl std::fmt::Display for UsedBy {
     }
 }
 
+fn version_told(view: &ViewName, expected: u64, present: Option<u64>) -> String {
+    match present {
+        Some(present) => format!("view `{view}` is at version {present}, not at {expected}"),
+        None => format!("view `{view}` does not exist, so it is not at version {expected}"),
+    }
+}
+
 fn listed(used_by: &[UsedBy]) -> String {
     used_by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -110,6 +126,7 @@ impl Fault for CatalogError {
             Self::UnknownIndex { .. } => Code::UnknownIndex,
             Self::NameTaken { .. } => Code::AlreadyExists,
             Self::InUse { .. } | Self::DefaultProfile => Code::InUse,
+            Self::VersionMismatch { .. } => Code::VersionMismatch,
             Self::Definition { .. } => Code::InvalidDefinition,
             Self::Storage(error) => error.code(),
             Self::Journal(error) => error.code(),
@@ -129,6 +146,9 @@ impl Fault for CatalogError {
             Self::InUse { used_by, .. } => {
                 let listed = serde_json::to_value(used_by).unwrap_or_default();
                 Members::from_iter([("used_by".to_owned(), listed)])
+            }
+            Self::VersionMismatch { present, .. } => {
+                Members::from_iter([("present_version".to_owned(), serde_json::json!(present))])
             }
             Self::Storage(error) => error.members(),
             Self::Journal(error) => error.members(),

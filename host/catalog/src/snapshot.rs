@@ -56,13 +56,18 @@ impl CatalogSnapshot {
 
     /// What would break if the dataset went.
     pub fn users_of_dataset(&self, name: &DatasetName) -> Vec<UsedBy> {
-        let views = self.views.values().filter(|view| view.base_dataset == *name).map(|view| UsedBy::View(view.name.clone()));
-        views.chain(self.profiles_binding(name.as_str())).chain(self.indexes_of(name.as_str())).collect()
+        self.users_of(name.as_str())
     }
 
     /// What would break if the view went.
     pub fn users_of_view(&self, name: &ViewName) -> Vec<UsedBy> {
-        self.profiles_binding(name.as_str()).chain(self.indexes_of(name.as_str())).collect()
+        self.users_of(name.as_str())
+    }
+
+    fn users_of(&self, relation: &str) -> Vec<UsedBy> {
+        let views = self.views.values().filter(|view| view.base_dataset.as_str() == relation);
+        let views = views.map(|view| UsedBy::View(view.name.clone()));
+        views.chain(self.profiles_binding(relation)).chain(self.indexes_of(relation)).collect()
     }
 
     /// Which rules of which profiles run this plugin, the default rules included.

@@ -1,4 +1,4 @@
-//! A view: the columns, rows and values of a dataset that its readers may see.
+//! A view: the columns, rows and values of a dataset, or of another view, that its readers may see.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +21,10 @@ pub(crate) const MAX_CONFIG_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewRecord {
     pub name: ViewName,
+    /// Grows by one with every change of the definition; 1 for what earlier releases stored.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub version: u64,
+    /// A dataset or a view: the view sees what that gives out, and nothing else.
     pub base_dataset: DatasetName,
     /// The whole schema, in this order; never empty, no name twice.
     pub columns: Vec<ColumnName>,
@@ -33,7 +37,22 @@ pub struct ViewRecord {
     pub created_at: DateTime<Utc>,
     pub created_by: Actor,
     pub updated_at: DateTime<Utc>,
+    /// Whose definition it is; absent in what earlier releases stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_by: Option<Actor>,
 }
+
+/// The version of a view that is new.
+const fn first() -> u64 {
+    1
+}
+
+const fn is_first(version: &u64) -> bool {
+    *version == first()
+}
+
+/// The one name that is a route of its own.
+const RESERVED: &str = "validate";
 
 impl Record for ViewRecord {
     const COLLECTION: &'static str = "views";
@@ -59,6 +78,7 @@ impl ViewInput {
         let (created_at, created_by) = previous.map_or_else(|| (at, by.clone()), |old| (old.created_at, old.created_by.clone()));
         ViewRecord {
             name: self.name,
+            version: previous.map_or(first(), |old| old.version),
             base_dataset: self.base_dataset,
             columns: self.columns,
             row_filter: self.row_filter,
@@ -66,11 +86,20 @@ impl ViewInput {
             created_at,
             created_by,
             updated_at: at,
+            updated_by: Some(by.clone()),
         }
     }
 }
 
 impl ViewRecord {
+    /// Whether both say the same, whoever wrote them and when.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.base_dataset == other.base_dataset
+            && self.columns == other.columns
+            && self.row_filter == other.row_filter
+            && self.column_redactions == other.column_redactions
+    }
+
     /// Checks what can be checked without the base's schema; the query engine checks the rest.
     ///
     /// # Errors
@@ -80,6 +109,9 @@ impl ViewRecord {
     }
 
     fn check(&self) -> Result<(), DefinitionError> {
+        if self.name.as_str() == RESERVED {
+            return Err(DefinitionError::ReservedName);
+        }
         if self.columns.is_empty() {
             return Err(DefinitionError::NoColumns);
         }

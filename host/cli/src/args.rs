@@ -2,6 +2,7 @@
 
 mod indexes; // index, search, profile
 mod storage; // datasets, compaction, erasure, jobs, queries, journal
+mod views;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::{
     indexes::{Index, Profile, RefreshIndex, Search},
     storage::{Compact, Describe, Erase, JobCommand, Jobs, Journal, Queries, QueryCommand},
+    views::{ValidateView, View},
 };
 
 const START: &str = "\
@@ -66,6 +68,9 @@ pub(crate) enum Command {
     Index(Index),
     /// Search an index by text
     Search(Search),
+    /// Put, try, list, show and delete views
+    #[command(subcommand)]
+    View(View),
     /// Put, list, show, activate and delete profiles
     #[command(subcommand)]
     Profile(Profile),

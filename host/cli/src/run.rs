@@ -56,6 +56,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Plugin(plugin) => block_on(commands::plugin(console, Client::new(&connection)?, plugin))?,
         Command::Index(index) => block_on(commands::index(console, Client::new(&connection)?, index))?,
         Command::Search(search) => block_on(commands::search(console, Client::new(&connection)?, search))?,
+        Command::View(view) => block_on(commands::view(console, Client::new(&connection)?, view))?,
         Command::Profile(profile) => block_on(commands::profile(console, Client::new(&connection)?, profile))?,
         Command::Datasets => block_on(commands::datasets(console, Client::new(&connection)?))?,
         Command::Describe(describe) => block_on(commands::describe(console, Client::new(&connection)?, describe))?,

@@ -87,6 +87,8 @@ pub struct Engine {
     pub(crate) erasing: Mutex<()>,
     /// Held while a profile binds a plugin, and while a plugin is deleted.
     pub(crate) binding: Arc<Mutex<()>>,
+    /// Held while a view is defined or deleted.
+    pub(crate) defining: Mutex<()>,
     pub(crate) changes: Changes,
     pub(crate) probe: Probe,
     pub(crate) follower: Follower,
@@ -164,6 +166,7 @@ impl Engine {
             jobs,
             erasing: Mutex::default(),
             binding: Arc::default(),
+            defining: Mutex::default(),
             changes: Changes::default(),
             probe: Probe::default(),
             follower: Follower::default(),

@@ -62,16 +62,23 @@ pub enum EngineError {
     SourceBusy { source_name: SourceName, waited: Duration },
     /// A view that its definer could then read more through than its grants give.
     #[error(
-        "the key reads view `{view}`, so it may define it only over a dataset that it reads too: it has no read grant on dataset \
-         `{dataset}`"
+        "the key reads view `{view}`, so it may define it, and what it stands on, only over what it reads too: it has no read grant on \
+         {kind} `{base}`"
     )]
-    NoReadGrant { view: ViewName, dataset: DatasetName },
+    NoReadGrant { view: ViewName, kind: &'static str, base: DatasetName },
+    #[error(
+        "rows of `{base}` are shown to those who read it, and the key has no read grant on it: send rows of your own as `sample_rows`"
+    )]
+    NoSample { base: DatasetName },
+    /// Views that stand on it and need what it no longer gives out.
+    #[error("view `{view}` would no longer give out what these need, which stand on it: {}", listed(used_by))]
+    BreaksViews { view: ViewName, used_by: Vec<UsedBy> },
     /// A rule that its changer could then see more through than its grants give.
     #[error(
         "the key reads view `{view}`, which is redacted with rule `{rule}`, so it may change what stands behind that rule only if it \
-         reads the view's base too: it has no read grant on dataset `{dataset}`"
+         reads the view's base too: it has no read grant on {kind} `{base}`"
     )]
-    RuleOfReadView { rule: RuleName, view: ViewName, dataset: DatasetName },
+    RuleOfReadView { rule: RuleName, view: ViewName, kind: &'static str, base: DatasetName },
     /// A filter that whoever redefines the view does not see.
     #[error("the kept row filter of view `{view}` does not fit its base")]
     KeptFilter {
@@ -161,6 +168,10 @@ impl EngineError {
     }
 }
 
+fn listed(used_by: &[UsedBy]) -> String {
+    used_by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Delegates to the part's own fault, or answers for this crate's variants.
 macro_rules! delegate {
     ($self:ident, $fault:ident => $told:expr, $($own:tt)*) => {
@@ -184,7 +195,7 @@ macro_rules! delegate {
 impl Fault for EngineError {
     fn code(&self) -> Code {
         delegate!(self, fault => fault.code(),
-            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } | Self::NoSourceGrant { .. } | Self::NoImport { .. } | Self::RuleOfReadView { .. } => {
+            Self::NoWriteGrant { .. } | Self::NoReadGrant { .. } | Self::NoSample { .. } | Self::NoSourceGrant { .. } | Self::NoImport { .. } | Self::RuleOfReadView { .. } => {
                 Code::Forbidden
             }
             Self::UnknownSource { .. } => Code::UnknownSource,
@@ -192,7 +203,7 @@ impl Fault for EngineError {
             Self::KeptFilter { .. } => Code::InvalidDefinition,
             Self::NameTaken { .. } => Code::AlreadyExists,
             Self::IngestBusy { .. } => Code::Busy,
-            Self::PluginInUse { .. } | Self::DatasetInUse { .. } => Code::InUse,
+            Self::PluginInUse { .. } | Self::DatasetInUse { .. } | Self::BreaksViews { .. } => Code::InUse,
             Self::Raced { .. } => Code::WriteConflict,
             Self::IndexBusy { .. } | Self::RefreshesBusy | Self::SearchesBusy => Code::Busy,
             Self::IndexMismatch { .. } | Self::OtherEmbedder { .. } => Code::IndexMismatch,
@@ -233,6 +244,8 @@ impl Fault for EngineError {
             | Self::UnknownSource { .. }
             | Self::SourceBusy { .. }
             | Self::NoReadGrant { .. }
+            | Self::NoSample { .. }
+            | Self::BreaksViews { .. }
             | Self::RuleOfReadView { .. }
             | Self::KeptFilter { .. }
             | Self::NameTaken { .. }
@@ -271,6 +284,7 @@ impl Fault for EngineError {
             Self::DatasetInUse { used_by, hidden, .. } => {
                 Members::from_iter([("used_by".to_owned(), json!(used_by)), ("used_by_hidden".to_owned(), json!(hidden))])
             }
+            Self::BreaksViews { used_by, .. } => Members::from_iter([("used_by".to_owned(), json!(used_by))]),
             Self::UnknownSource { valid, .. } => Members::from_iter([("valid_sources".to_owned(), json!(valid))]),
             Self::NotBound { allowed, .. } => Members::from_iter([("allowed_bindings".to_owned(), json!(allowed))]),
             Self::TooFast { wait } => {

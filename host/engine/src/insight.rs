@@ -1,12 +1,13 @@
 //! Who may change what stands behind a view's redactions.
 //!
 //! **Invariant**: by changing a rule nobody comes to see more through a view than its grants give: who reads a view and not its base
-//! changes no rule that the view is redacted with, under no profile. Who searches an index of a view reads it, in this sense.
+//! changes no rule that the view is redacted with, under no profile; nor one of a view that it stands on, unless it reads the base of
+//! that one. Who searches an index of a view reads it, in this sense.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use lakehouse_access::Caller;
-use lakehouse_catalog::Profile;
+use lakehouse_catalog::{Profile, ViewRecord};
 use lakehouse_types::{PluginName, RuleName, ViewName};
 
 use crate::{Engine, EngineError};
@@ -20,13 +21,17 @@ impl Engine {
         rules: &BTreeSet<RuleName>,
     ) -> Result<(), EngineError> {
         let present = self.catalog.snapshot();
-        for view in present.views.values() {
-            let (name, base) = (&view.name, &view.base_dataset);
-            if !self.sees_through(caller, name) || caller.principal.may_read_dataset(base) {
-                continue;
-            }
-            if let Some(rule) = view.column_redactions.values().map(|how| how.rule().0).find(|rule| rules.contains(rule)) {
-                let refusal = EngineError::RuleOfReadView { rule, view: name.clone(), dataset: base.clone() };
+        for view in present.views.values().filter(|view| self.sees_through(caller, &view.name)) {
+            let stack = present.stack(Arc::clone(view))?;
+            let hidden = |layer: &&Arc<ViewRecord>| !self.reads_base(caller, &present, &layer.base_dataset);
+            for layer in stack.views().iter().filter(hidden) {
+                let Some(rule) = layer.column_redactions.values().map(|how| how.rule().0).find(|rule| rules.contains(rule))
+                else {
+                    continue;
+                };
+                let base = layer.base_dataset.clone();
+                let kind = if present.views.contains_key(base.as_str()) { "view" } else { "dataset" };
+                let refusal = EngineError::RuleOfReadView { rule, view: view.name.clone(), kind, base };
                 return Err(self.denied(caller, what, refusal).await);
             }
         }

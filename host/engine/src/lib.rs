@@ -58,7 +58,7 @@ pub use vectors::{
     ActivatedIndex, ActivatedRule, Activation, Hits, PurgedIndex, RefreshIndex, RefreshReport, SearchIndex, Seek, ShownIndex,
     StaleDataset,
 };
-pub use views::View;
+pub use views::{TryView, View};
 
 pub use lakehouse_access::{
     Action, Basic, Caller, CreateKey, Credential, CredentialError, Grant, KeyInfo, NewKey, Principal, Role, presented,
@@ -77,7 +77,8 @@ pub use lakehouse_plugins::{
     VersionDetails,
 };
 pub use lakehouse_query::{
-    Answer, CATALOG, Described, Listed, Params, QueryCounts, QueryError, QueryRecord, QueryRequest, SCHEMA, Started, format,
+    Answer, CATALOG, Described, Listed, MAX_SAMPLE_ROWS, Params, QueryCounts, QueryError, QueryRecord, QueryRequest, RuleTrial,
+    SCHEMA, Sample, Shown, Started, TrialReport, format,
 };
 pub use lakehouse_settings::Settings;
 pub use lakehouse_storage::{BucketCounts, Claim};

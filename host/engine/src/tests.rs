@@ -55,7 +55,7 @@ async fn an_edit_that_its_caller_gave_up_goes_on() {
     ingest(&engine, &caller).await;
     let view = |name: &str| from_value(json!({"name": name, "base_dataset": "people", "columns": ["id"]})).unwrap();
     let profile = |id: &str| from_value(json!({"id": id})).unwrap();
-    engine.put_view(&caller, view("old")).await.unwrap();
+    engine.put_view(&caller, view("old"), None).await.unwrap();
     engine.put_profile(&caller, profile("old")).await.unwrap();
 
     // An edit that stands still keeps the others waiting.
@@ -74,7 +74,7 @@ async fn an_edit_that_its_caller_gave_up_goes_on() {
 
     let (old_view, old_profile): (ViewName, ProfileId) = ("old".parse().unwrap(), "old".parse().unwrap());
     let given_up = Duration::from_millis(100);
-    assert!(timeout(given_up, engine.put_view(&caller, view("new"))).await.is_err());
+    assert!(timeout(given_up, engine.put_view(&caller, view("new"), None)).await.is_err());
     assert!(timeout(given_up, engine.delete_view(&caller, &old_view)).await.is_err());
     assert!(timeout(given_up, engine.put_profile(&caller, profile("new"))).await.is_err());
     assert!(timeout(given_up, engine.delete_profile(&caller, &old_profile)).await.is_err());

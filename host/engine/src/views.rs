@@ -1,15 +1,17 @@
-//! Views: define, list, show, delete.
+//! Views: list, show, what they said before, delete.
+
+mod define;
+mod validate;
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use lakehouse_access::{Action, Caller};
-use lakehouse_catalog::{CatalogError, Redaction, ViewInput, ViewRecord};
+use lakehouse_catalog::{CatalogError, Redaction, ViewRecord};
 use lakehouse_journal::{Draft, EventKind};
-use lakehouse_query::QueryError;
 use lakehouse_types::ViewName;
-use serde_json::json;
 
+pub use self::validate::TryView;
 use crate::{Engine, EngineError, Page};
 
 /// A view, and the schema that a query through it has.
@@ -21,69 +23,6 @@ pub struct View {
 }
 
 impl Engine {
-    /// Creates or replaces a view. A row filter is set, changed and removed by admins only; others, who do not see it, keep it by
-    /// leaving it out. Who may read the view defines it only over what it may read anyway.
-    ///
-    /// # Errors
-    /// When the caller may not, or the definition does not fit its base, its filter or its rules.
-    pub async fn put_view(self: &Arc<Self>, caller: &Caller, input: ViewInput) -> Result<View, EngineError> {
-        self.require(caller, Action::ManageViews).await?;
-        let (engine, caller) = (Arc::clone(self), caller.clone());
-        self.changes.to_the_end(async move { engine.define_view(&caller, input).await }).await
-    }
-
-    async fn define_view(&self, caller: &Caller, mut input: ViewInput) -> Result<View, EngineError> {
-        if self.sees_through(caller, &input.name) && !caller.principal.may_read_dataset(&input.base_dataset) {
-            let refusal = EngineError::NoReadGrant { view: input.name.clone(), dataset: input.base_dataset.clone() };
-            return Err(self.denied(caller, &format!("define view {}", input.name), refusal).await);
-        }
-        let present = self.catalog.snapshot();
-        let kept = present.views.get(&input.name).and_then(|view| view.row_filter.clone());
-        if input.row_filter.is_some() {
-            // Whether or not it is the present one, which whoever may not set it must not learn by trying.
-            self.require(caller, Action::SetRowFilter).await?;
-        }
-        let is_kept = !caller.principal.may(Action::SetRowFilter);
-        if is_kept {
-            input.row_filter.clone_from(&kept);
-        }
-        let by = self.stamp(caller);
-        let record = input.into_record(&by.actor, by.at, None);
-        record.validate()?;
-        present.dataset(&record.base_dataset)?;
-        self.query.check_view(caller, &record).await.map_err(|reason| match reason {
-            // Its words quote the filter. Nothing else of a definition is found unfit in this way.
-            QueryError::Definition { .. } if is_kept => EngineError::KeptFilter { view: record.name.clone(), reason },
-            reason => reason.into(),
-        })?;
-
-        let details = json!({
-            "columns": record.columns,
-            "redacted": record.column_redactions.iter().map(|(column, how)| json!([column, how.rule().0])).collect::<Vec<_>>(),
-            "has_row_filter": record.row_filter.is_some(),
-        });
-        let stored = self
-            .catalog
-            .edit(&by, |present, edit| {
-                let previous = present.views.get(&record.name);
-                // Someone else may have changed the filter since it was compared.
-                if previous.and_then(|view| view.row_filter.clone()) != kept {
-                    return Err(EngineError::Raced { what: format!("view `{}`", record.name) });
-                }
-                let mut record = record;
-                if let Some(previous) = previous {
-                    record.created_at = previous.created_at;
-                    record.created_by = previous.created_by.clone();
-                }
-                let draft = Draft::new(EventKind::ViewPut, record.name.as_str());
-                edit.event(draft.dataset(record.base_dataset.clone()).details(details));
-                edit.put_view(record.clone())?;
-                Ok(record)
-            })
-            .await?;
-        Ok(self.with_schema(caller, stored).await)
-    }
-
     /// The views that the caller may read or manage, by name.
     ///
     /// # Errors
@@ -107,10 +46,20 @@ impl Engine {
         Ok(self.with_schema(caller, record).await)
     }
 
+    /// The last definitions of a view, the present one first.
+    ///
+    /// # Errors
+    /// When the caller may not, or it does not exist.
+    pub async fn view_versions(&self, caller: &Caller, name: &ViewName) -> Result<Vec<ViewRecord>, EngineError> {
+        self.require(caller, Action::ManageViews).await?;
+        let kept = self.catalog.view_versions(name).await?;
+        Ok(kept.into_iter().map(|record| for_eyes_of(caller, &Arc::new(record))).collect())
+    }
+
     /// Deletes a view.
     ///
     /// # Errors
-    /// When the caller may not, it does not exist, or a profile binds it.
+    /// When the caller may not, it does not exist, or a view stands on it, a profile binds it or an index is of it.
     pub async fn delete_view(self: &Arc<Self>, caller: &Caller, name: &ViewName) -> Result<(), EngineError> {
         self.require(caller, Action::ManageViews).await?;
         let (engine, caller, name) = (Arc::clone(self), caller.clone(), name.clone());
@@ -118,19 +67,18 @@ impl Engine {
     }
 
     async fn remove_view(&self, caller: &Caller, name: &ViewName) -> Result<(), EngineError> {
-        let has_filter = self.catalog.snapshot().view(name)?.row_filter.is_some();
-        if has_filter {
-            // Without its filter under the same name, the view would show what an admin hid.
+        let _turn = self.defining.lock().await;
+        let present = self.catalog.snapshot();
+        let stack = present.stack(Arc::clone(present.view(name)?))?;
+        if stack.filters_rows() {
+            // Without its filter, or those below it, a view of the same name would show what an admin hid.
             self.require(caller, Action::SetRowFilter).await?;
         }
+        let ground = stack.dataset().name.clone();
         self.catalog
-            .edit(&self.stamp(caller), |present, edit| {
-                // Someone may have set a filter since it was looked at.
-                if present.view(name)?.row_filter.is_some() != has_filter {
-                    return Err(EngineError::Raced { what: format!("view `{name}`") });
-                }
-                let record = edit.remove_view(name)?;
-                edit.event(Draft::new(EventKind::ViewDelete, name.as_str()).dataset(record.base_dataset.clone()));
+            .edit(&self.stamp(caller), |_, edit| {
+                edit.remove_view(name)?;
+                edit.event(Draft::new(EventKind::ViewDelete, name.as_str()).dataset(ground));
                 Ok::<_, EngineError>(())
             })
             .await

@@ -9,6 +9,7 @@ mod scope;
 mod shape;
 mod system;
 mod texts;
+mod trial;
 mod width;
 
 use std::{
@@ -21,7 +22,7 @@ use std::{
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use lakehouse_access::Caller;
-use lakehouse_catalog::{Catalog, ViewRecord};
+use lakehouse_catalog::{Catalog, CatalogError, ViewRecord, ViewStack};
 use lakehouse_journal::Journal;
 use lakehouse_plugins::Registry;
 use lakehouse_storage::Buckets;
@@ -36,6 +37,7 @@ pub use self::{
     planning::Described,
     reading::{ReadRequest, Reading},
     scope::Governance,
+    trial::{MAX_SAMPLE_ROWS, RuleTrial, Sample, Shown, TrialReport, ViewTrial},
 };
 use crate::{
     error::QueryError,
@@ -275,12 +277,21 @@ impl QueryEngine {
     /// # Errors
     /// As [`QueryEngine::check_view`].
     pub async fn view_schema(&self, caller: &Caller, record: &ViewRecord) -> Result<SchemaRef, QueryError> {
+        let stack = self.catalog.snapshot().stack(Arc::new(record.clone()));
+        self.stack_schema(caller, stack.map_err(|fault| unstacked(record, fault))?).await
+    }
+
+    /// The same, of a view over views that need not be in force yet.
+    ///
+    /// # Errors
+    /// As [`QueryEngine::check_view`].
+    pub async fn stack_schema(&self, caller: &Caller, stack: ViewStack) -> Result<SchemaRef, QueryError> {
         let scope = self.scope(caller)?;
-        let state = self.state(&record.base_dataset)?;
-        let (record, template) = (record.clone(), self.template.clone());
+        let state = self.state(&stack.dataset().name)?;
+        let template = self.template.clone();
         // Components run on the CPU runtime only.
         let task = self.cpu.spawn(async move {
-            let view = view::view(&record, &state, scope.bindings(), template.bare(), Reader::Author).await?;
+            let view = view::view(&stack, &state, scope.bindings(), template.bare(), Reader::Author).await?;
             Ok(view.schema())
         });
         task.await.map_err(|_| QueryError::Internal { detail: "a view's check ended early".into() })?
@@ -289,6 +300,10 @@ impl QueryEngine {
     fn state(&self, name: &DatasetName) -> Result<Arc<lakehouse_tables::DatasetState>, QueryError> {
         self.tables.dataset(name).ok_or_else(|| QueryError::UnknownTable { name: name.to_string(), similar: Vec::new() })
     }
+}
+
+fn unstacked(record: &ViewRecord, fault: CatalogError) -> QueryError {
+    QueryError::Rule { relation: record.name.to_string(), fault: Arc::new(fault) }
 }
 
 #[cfg(test)]

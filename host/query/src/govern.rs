@@ -9,12 +9,14 @@ mod filter;
 mod pushdown;
 mod relation;
 mod rule;
+mod stacked;
 mod stream;
 
 use exec::GovernExec;
 pub(crate) use filter::RowFilter;
 pub(crate) use relation::{Governed, OutputColumn};
 pub use rule::{Hidden, RowRedactor, RowRule};
+pub(crate) use stacked::Upper;
 
 #[cfg(test)]
 mod tests;

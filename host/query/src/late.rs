@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource};
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
+use datafusion::physical_expr::{PhysicalExpr, conjunction, utils::split_conjunction};
 use datafusion::physical_expr_common::physical_expr::is_dynamic_physical_expr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
@@ -25,7 +26,11 @@ impl PhysicalOptimizerRule for LateDecoding {
     }
 
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _options: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_down(|node| Ok(informed(&node).map_or_else(|| Transformed::no(node), Transformed::yes))).data()
+        plan.transform_down(|node| match informed(&node) {
+            Some(scan) => Ok(Transformed::yes(scan)),
+            None => Ok(Transformed::no(node)),
+        })
+        .data()
     }
 
     fn schema_check(&self) -> bool {
@@ -39,7 +44,14 @@ fn informed(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     if !is_dynamic_physical_expr(&predicate) {
         return None;
     }
-    let source = source.clone().with_pushdown_filters(true);
-    let config: FileScanConfig = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build();
-    Some(DataSourceExec::from_data_source(config))
+    // The keys that a join needs come first: what else is asked of a row is then asked of few. Push-down repeats what the table was asked.
+    let mut parts: Vec<Arc<dyn PhysicalExpr>> = Vec::new();
+    for part in split_conjunction(&predicate) {
+        if !parts.contains(part) {
+            parts.push(Arc::clone(part));
+        }
+    }
+    parts.sort_by_key(|part| !is_dynamic_physical_expr(part));
+    let source = source.with_predicate(conjunction(parts)).with_pushdown_filters(true);
+    Some(DataSourceExec::from_data_source(FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build()))
 }

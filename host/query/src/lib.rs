@@ -33,7 +33,10 @@ mod steps; // equal steps that the optimizer would take for one
 mod view; // view definitions: what a base and its rules make of them
 mod watch; // deadline and cancellation inside long loops
 
-pub use engine::{Described, Governance, Listed, QueryCounts, QueryEngine, QueryOptions, QueryRequest, ReadRequest, Reading};
+pub use engine::{
+    Described, Governance, Listed, MAX_SAMPLE_ROWS, QueryCounts, QueryEngine, QueryOptions, QueryRequest, ReadRequest, Reading,
+    RuleTrial, Sample, Shown, TrialReport, ViewTrial,
+};
 pub use error::QueryError;
 pub use govern::{Hidden, RowRedactor, RowRule};
 pub use history::{KEPT, QueryRecord, QueryState, Started};

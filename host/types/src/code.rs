@@ -99,6 +99,7 @@ codes! {
     Cancelled = "cancelled", Conflict, "Cancelled", "Nothing was changed; start it anew when it is wanted.";
     Interrupted = "interrupted", Unavailable, "Interrupted", "The server stopped while it ran; look at the state of things and start it anew.";
     WriteConflict = "write_conflict", Conflict, "Concurrent write", "Repeat the request.";
+    VersionMismatch = "version_mismatch", Conflict, "Changed meanwhile", "Read it again, and send the version that you have read.";
     IdempotencyMismatch = "idempotency_mismatch", Conflict, "Idempotency key reused", "Use a new Idempotency-Key for a different request.";
     BodyTooLarge = "body_too_large", TooLarge, "Body too large", "Send less, or raise the limit that the detail names in the server's config.";
     UriTooLong = "uri_too_long", TooLarge, "URI too long", "Send a shorter path and query.";

@@ -1,6 +1,7 @@
 mod indexes; // what they keep, and how they are stored
 mod migration; // bucket names of earlier releases
 mod profiles; // what they may say and bind
+mod views; // upon each other, and what they said before
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Catalog, CatalogError, ComponentRef, DatasetRecord, DefinitionError, Profile, ProfileInput, Redaction, RefreshPolicy,
-    RuleBinding, RuleLimits, TombstoneRecord, ViewInput, ViewRecord,
+    RuleBinding, RuleLimits, TombstoneRecord, ViewInput, ViewRecord, ViewVersion,
 };
 
 fn at(day: u32) -> DateTime<Utc> {
@@ -169,8 +170,6 @@ async fn names_are_unique_across_datasets_and_views() {
     let view = view(&json!({"name": "candidates", "base_dataset": "candidates", "columns": ["id"]}));
     let taken = lake.put_view(view).await.unwrap_err();
     assert_eq!((taken.code(), taken.public().as_str()), (Code::AlreadyExists, "a dataset named `candidates` already exists"));
-    let on_view = lake.put_view(ViewRecord { base_dataset: dataset_name("candidates_safe"), ..safe() }).await.unwrap_err();
-    assert_eq!(on_view.code(), Code::UnknownDataset, "a view is no base");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,7 +299,11 @@ fn stored_records_read_as_they_were_written() {
     });
     let first = ViewRecord { created_at: at(2), ..first };
     let record = serde_json::from_value::<ViewInput>(body).unwrap().into_record(&Actor::new("bob").unwrap(), at(5), Some(&first));
-    check_golden(include_str!("../../golden/view-1.json"), &record);
+    // Of a release that knew neither versions nor who changed a view last.
+    check_golden(include_str!("../../golden/view-1.json"), &ViewRecord { updated_by: None, ..record.clone() });
+    let record = ViewRecord { version: 7, base_dataset: dataset_name("candidates_clean"), ..record };
+    check_golden(include_str!("../../golden/view-1-version-7.json"), &record);
+    check_golden(include_str!("../../golden/view_version-1.json"), &ViewVersion(record));
 
     let body = json!({
         "id": "Staffing_1", "description": "Recruiters", "ollama_name": "qwen3", "bound_datasets": ["candidates_safe"],

@@ -16,6 +16,7 @@ mod serve;
 mod sql;
 mod storage;
 mod upload;
+mod view;
 
 pub(crate) use compile::compile_component;
 pub(crate) use index::index;
@@ -31,3 +32,4 @@ pub(crate) use serve::{LISTENS, serve};
 pub(crate) use sql::sql;
 pub(crate) use storage::{certificates, compact, datasets, describe, erase};
 pub(crate) use upload::open as open_upload;
+pub(crate) use view::view;

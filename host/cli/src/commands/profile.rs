@@ -28,7 +28,8 @@ pub(crate) async fn profile(console: Console, client: Client, command: Profile) 
     }
 }
 
-fn read(file: &Path) -> Result<Value, Failure> {
+/// A JSON file; `-` is stdin.
+pub(super) fn read(file: &Path) -> Result<Value, Failure> {
     let text = if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text)?;

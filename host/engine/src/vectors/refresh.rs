@@ -14,7 +14,7 @@ use std::{
 use futures::StreamExt;
 use lakehouse_access::{Action, Caller};
 use lakehouse_catalog::{
-    CatalogError, CatalogSnapshot, IdType, IndexLitter, IndexMetric, IndexRecord, IndexSource, Profile, Recipe, Relation, Seen,
+    CatalogError, CatalogSnapshot, IdType, IndexLitter, IndexMetric, IndexRecord, IndexSource, Profile, Recipe, Seen,
 };
 use lakehouse_journal::{Draft, EventKind, Stamp};
 use lakehouse_plugins::Bindings;
@@ -192,8 +192,7 @@ pub(super) fn is_behind(index: &IndexRecord, governance: &Governance) -> bool {
 
 fn base_of(present: &CatalogSnapshot, relation: &str) -> Result<DatasetName, EngineError> {
     match present.relation(relation) {
-        Some(Relation::Dataset(record)) => Ok(record.name.clone()),
-        Some(Relation::View(record)) => Ok(record.base_dataset.clone()),
+        Some(relation) => Ok(present.ground(&relation)?.name.clone()),
         None => {
             let name = relation.parse().map_err(|_| EngineError::NoRelation)?;
             Err(CatalogError::UnknownDataset { name }.into())

@@ -1,9 +1,15 @@
 //! AI views: the columns, rows and redactions that a reader is given.
 
+mod validate; // tried before it is in force
+mod versions; // what it said before
+
 use std::collections::BTreeMap;
 
-use axum::extract::State;
-use lakehouse_engine::{Action, Column, Redaction, View, ViewInput};
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+};
+use lakehouse_engine::{Action, Column, Redaction, View, ViewInput, ViewRecord};
 use lakehouse_types::{ColumnName, DatasetName, RuleName, ViewName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,7 +19,7 @@ use crate::{
     answer::{Answer, NoContent, Outcome},
     app::App,
     problem::Problem,
-    request::{Json, Named, Params, Who},
+    request::{Json, Named, Params, Who, header_value},
     route::{Access, Route},
 };
 
@@ -23,6 +29,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(__path_list_views, list_views, Access::May(Action::ReadCatalog)),
         Route::new(__path_show_view, show_view, Access::May(Action::ReadCatalog)),
         Route::new(__path_delete_view, delete_view, Access::May(Action::ManageViews)),
+        validate::route(),
+        versions::route(),
     ]
 }
 
@@ -89,6 +97,7 @@ impl From<Redaction> for RedactionBody {
 struct PutViewBody {
     #[schema(value_type = String)]
     name: ViewName,
+    /// A dataset, or another view: then rows, columns and values are those that it gives out.
     #[schema(value_type = String)]
     base_dataset: DatasetName,
     /// The whole schema: at least one column of the base, in the order wanted.
@@ -107,6 +116,8 @@ struct PutViewBody {
 #[schema(as = View)]
 struct ViewBody {
     name: String,
+    /// Grows by one with every change of the definition; send it as `If-Match` to replace no other.
+    version: u64,
     base_dataset: String,
     columns: Vec<String>,
     /// Shown to admins only.
@@ -120,12 +131,22 @@ struct ViewBody {
     created_at: String,
     created_by: String,
     updated_at: String,
+    /// Absent until the first change after earlier releases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_by: Option<String>,
+}
+
+impl From<ViewRecord> for ViewBody {
+    fn from(record: ViewRecord) -> Self {
+        View { record, schema: None }.into()
+    }
 }
 
 impl From<View> for ViewBody {
     fn from(View { record, schema }: View) -> Self {
         Self {
             name: record.name.to_string(),
+            version: record.version,
             base_dataset: record.base_dataset.to_string(),
             columns: record.columns.iter().map(ToString::to_string).collect(),
             row_filter: record.row_filter,
@@ -134,6 +155,7 @@ impl From<View> for ViewBody {
             created_at: record.created_at.to_rfc3339(),
             created_by: record.created_by.to_string(),
             updated_at: record.updated_at.to_rfc3339(),
+            updated_by: record.updated_by.map(|actor| actor.to_string()),
         }
     }
 }
@@ -147,13 +169,35 @@ struct Views {
     next: Option<String>,
 }
 
+/// A version as `If-Match` has it: `3` or `"3"`.
+#[derive(Debug)]
+struct Version(u64);
+
+impl std::str::FromStr for Version {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        bare.parse().map(Self).map_err(|_| "is the `version` of the view that is to be replaced")
+    }
+}
+
 /// Creates or replaces a view.
 ///
-/// The base must exist, the columns and the filter must fit it, and every redaction must resolve to a component that accepts
-/// its configuration. An operator who may read the view needs a read grant on its base.
+/// The base, a dataset or a view, must exist, the columns and the filter must fit it, and every redaction must resolve to a component
+/// that accepts its configuration; at most 8 views stand upon each other. With `If-Match`, only that version of it is replaced
+/// (`version_mismatch`). A definition under which views that stand on it would no longer fit is refused (`in_use`). An operator who may
+/// read the view, or one that stands on it, needs a read grant on its base.
 #[utoipa::path(post, path = "/catalog/views", tag = "views", request_body = PutViewBody,
+    params(("If-Match" = Option<String>, Header, description = "The `version` that is to be replaced.")),
     responses((status = 201, description = "The view as it is now in force.", body = ViewBody)))]
-async fn put_view(State(app): State<App>, Who(caller): Who, Json(body): Json<PutViewBody>) -> Outcome<ViewBody> {
+async fn put_view(
+    State(app): State<App>,
+    Who(caller): Who,
+    headers: HeaderMap,
+    Json(body): Json<PutViewBody>,
+) -> Outcome<ViewBody> {
+    let expected = header_value::<Version>(&headers, &header::IF_MATCH)?.map(|Version(version)| version);
     let put = ViewInput {
         name: body.name,
         base_dataset: body.base_dataset,
@@ -161,7 +205,7 @@ async fn put_view(State(app): State<App>, Who(caller): Who, Json(body): Json<Put
         row_filter: body.row_filter,
         column_redactions: body.column_redactions.into_iter().map(|(name, how)| (name, how.into())).collect(),
     };
-    Ok(Answer::created(app.engine.put_view(&caller, put).await?.into()))
+    Ok(Answer::created(app.engine.put_view(&caller, put, expected).await?.into()))
 }
 
 /// Lists the views that the key may read or manage.
@@ -179,7 +223,7 @@ async fn show_view(State(app): State<App>, Who(caller): Who, Named(name): Named<
     Ok(Answer::ok(app.engine.view(&caller, &name).await?.into()))
 }
 
-/// Deletes a view; refused while a profile uses it.
+/// Deletes a view, with what it said before; refused while a view stands on it, a profile binds it or an index is of it.
 #[utoipa::path(delete, path = "/catalog/views/{name}", tag = "views", params(("name" = String, Path, description = "The view.")),
     responses((status = 204, description = "Gone.")))]
 async fn delete_view(State(app): State<App>, Who(caller): Who, Named(name): Named<ViewName>) -> Result<NoContent, Problem> {

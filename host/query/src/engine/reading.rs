@@ -98,7 +98,7 @@ fn statement(request: &ReadRequest<'_>) -> Result<String, QueryError> {
     }
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -1,14 +1,14 @@
 //! What one request sees: one catalog snapshot, one set of components, one state of each dataset.
 //!
 //! **Invariant**: the grants of the key, the bindings of the profile and the definitions are those of the moment when the query
-//! began; a dataset that two relations of the query stand on is the same version under both.
+//! began; a dataset that two relations of the query stand on, be it through other views, is the same version under both.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use lakehouse_access::{Action, Caller, Principal};
-use lakehouse_catalog::{CatalogSnapshot, Profile, Relation, RuleKind, ViewRecord};
+use lakehouse_catalog::{CatalogSnapshot, Profile, Relation, RuleKind, ViewRecord, ViewStack};
 use lakehouse_plugins::{Bindings, Registry};
 use lakehouse_tables::{DatasetState, TableError, Tables};
 use lakehouse_types::{DatasetName, Digest};
@@ -31,7 +31,8 @@ use crate::{
 /// What a reader of a relation would be given, without reading it.
 #[derive(Debug, Clone)]
 pub struct Governance {
-    /// Of the view's definition and the content of its rules: while it and the state stay the same, so does every row.
+    /// Of the definitions of the view and of those that it stands on, and of the content of their rules: while it and the state stay
+    /// the same, so does every row.
     pub digest: Digest,
     /// The state of the dataset that the relation stands on.
     pub state: Arc<DatasetState>,
@@ -106,22 +107,44 @@ impl Scope {
     /// What governs the relation and which state it stands on; `None` if it does not exist or may not be read. Runs no rule.
     pub(super) fn governance(&self, name: &str) -> Result<Option<Governance>, QueryError> {
         let Some(relation) = self.catalog.relation(name).filter(|relation| self.may_read(relation)) else { return Ok(None) };
-        let (base, rules) = match &relation {
-            Relation::Dataset(record) => (&record.name, Value::Null),
-            Relation::View(record) => (&record.base_dataset, self.rules_of(record)?),
+        let (ground, rules) = match &relation {
+            Relation::Dataset(record) => (Arc::clone(record), Value::Null),
+            Relation::View(record) => {
+                let stack = self.stack(record)?;
+                (Arc::clone(stack.dataset()), self.rules_of_all(&stack)?)
+            }
         };
-        let Some(state) = self.state(base) else { return Ok(None) };
+        let Some(state) = self.state(&ground.name) else { return Ok(None) };
         Ok(Some(Governance { digest: Digest::from_bytes(&Sha256::digest(rules.to_string()).into()), state }))
     }
 
+    fn stack(&self, view: &Arc<ViewRecord>) -> Result<ViewStack, QueryError> {
+        let stack = self.catalog.stack(Arc::clone(view));
+        stack.map_err(|error| QueryError::Internal { detail: format!("view `{}` stands on nothing: {error}", view.name) })
+    }
+
+    /// The rules of a view, within them those of the view that it stands on, and so on. Names are left out: only what they stand for
+    /// makes rows.
+    fn rules_of_all(&self, stack: &ViewStack) -> Result<Value, QueryError> {
+        let told = stack.top().name.as_str();
+        let mut all: Option<Value> = None;
+        for view in stack.views().iter().rev() {
+            let mut own = self.rules_of(view, told)?;
+            if let Some(below) = all.take() {
+                own["base"] = below;
+            }
+            all = Some(own);
+        }
+        Ok(all.unwrap_or_default())
+    }
+
     /// A view's definition, with the content of its rules in place of their names.
-    fn rules_of(&self, view: &ViewRecord) -> Result<Value, QueryError> {
+    fn rules_of(&self, view: &ViewRecord, told: &str) -> Result<Value, QueryError> {
         let mut redactions = serde_json::Map::new();
         for (column, redaction) in &view.column_redactions {
             let (rule, overlay) = redaction.rule();
             let resolved = self.bindings.resolved(&rule, RuleKind::Redactor, overlay.as_ref());
-            let resolved =
-                resolved.map_err(|fault| QueryError::Rule { relation: view.name.to_string(), fault: Arc::new(fault) })?;
+            let resolved = resolved.map_err(|fault| QueryError::Rule { relation: told.to_owned(), fault: Arc::new(fault) })?;
             redactions.insert(column.to_string(), json!([resolved.digest, resolved.config]));
         }
         Ok(json!({ "columns": view.columns, "row_filter": view.row_filter, "redactions": redactions }))
@@ -198,14 +221,15 @@ impl Relations for Scope {
         let Some(relation) = self.catalog.relation(name).filter(|relation| self.may_read(relation)) else { return Ok(None) };
         match relation {
             Relation::Dataset(record) => match self.state(&record.name) {
-                Some(state) => view::dataset(&state).map(Some),
+                Some(state) => Ok(Some(view::dataset(&state)?.into_provider())),
                 None => self.without_state(name, &record.name),
             },
             Relation::View(record) => {
-                let Some(state) = self.state(&record.base_dataset) else {
-                    return self.without_state(name, &record.base_dataset);
-                };
-                view::view(&record, &state, &self.bindings, self.template.bare(), Reader::Querier).await.map(Some)
+                let stack = self.stack(&record)?;
+                let ground = &stack.dataset().name;
+                let Some(state) = self.state(ground) else { return self.without_state(name, ground) };
+                let view = view::view(&stack, &state, &self.bindings, self.template.bare(), Reader::Querier).await?;
+                Ok(Some(view.into_provider()))
             }
         }
     }

@@ -22,6 +22,9 @@ use crate::{QueryError, harness::cpu};
 
 mod history;
 mod listing;
+mod redactions; // each on each type
+mod stacks; // views over views
+mod trials; // definitions on sample rows
 
 struct Host {
     engine: QueryEngine,

@@ -55,6 +55,13 @@ impl RowFilter {
     }
 }
 
+impl RowFilter {
+    /// Keeps the rows that both keep: one on which either fails is kept by neither order.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { expr: self.expr.and(other.expr), columns: self.columns.into_iter().chain(other.columns).collect() }
+    }
+}
+
 fn type_of(expr: &Expr, schema: &DFSchema) -> Result<DataType, NoFilter> {
     expr.get_type(schema).map_err(|error| planning(&error))
 }

@@ -40,6 +40,19 @@ pub(crate) struct Governed {
 }
 
 impl Governed {
+    /// A table as it is, without the rows that are hidden.
+    pub(crate) fn whole(name: String, base: Arc<dyn TableProvider>, hidden: Option<(usize, Arc<dyn Hidden>)>) -> Self {
+        let schema = base.schema();
+        let columns = schema.fields().iter().enumerate();
+        let columns = columns.map(|(at, field)| OutputColumn { base: at, field: Arc::clone(field), rule: None }).collect();
+        Self { name, base, columns, filter: None, hidden }
+    }
+
+    /// Names and types as given out.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<FieldRef>>()))
+    }
+
     /// The provider that keeps these rules, and nothing more than they need.
     pub(crate) fn into_provider(self) -> Arc<dyn TableProvider> {
         let redacts = self.columns.iter().any(|column| column.rule.is_some());
@@ -64,8 +77,7 @@ pub(crate) struct GovernedRelation {
 
 impl GovernedRelation {
     pub(crate) fn new(rules: Governed) -> Self {
-        let fields: Vec<FieldRef> = rules.columns.iter().map(|column| Arc::clone(&column.field)).collect();
-        Self { schema: Arc::new(Schema::new(fields)), rules }
+        Self { schema: rules.schema(), rules }
     }
 
     fn given_as_is(&self, name: &str) -> Option<DataType> {

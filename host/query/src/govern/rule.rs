@@ -2,7 +2,9 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use lakehouse_types::Fault;
 
@@ -23,4 +25,16 @@ pub trait RowRule: Debug + Send + Sync {
 pub trait RowRedactor: Send {
     /// As many rows as it was given; NULL stays NULL.
     async fn redact(&mut self, values: &ArrayRef) -> Result<ArrayRef, Arc<dyn Fault>>;
+}
+
+/// What a rule answered, in the type that its column was declared with; nothing where there is no way.
+pub(super) fn as_declared(answer: ArrayRef, declared: &DataType) -> Option<ArrayRef> {
+    if answer.data_type() == declared {
+        return Some(answer);
+    }
+    // There is no way from text to a struct, and none is needed.
+    if answer.null_count() == answer.len() {
+        return Some(new_null_array(declared, answer.len()));
+    }
+    cast(&answer, declared).ok()
 }

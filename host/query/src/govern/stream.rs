@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
-use arrow::compute::{BatchCoalescer, cast, filter_record_batch};
+use arrow::compute::{BatchCoalescer, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::PhysicalExpr;
 use futures::{Stream, StreamExt};
 
-use super::{Hidden, RowRedactor, exec::Slot};
+use super::{Hidden, RowRedactor, exec::Slot, rule::as_declared};
 use crate::error::QueryError;
 
 #[derive(Debug)]
@@ -125,11 +125,8 @@ impl Rules {
             let detail = format!("a rule of `{}` returned {} rows for {}", self.relation, redacted.len(), raw.len());
             return Err(QueryError::Internal { detail }.into());
         }
-        if redacted.data_type() == slot.field.data_type() {
-            return Ok(redacted);
-        }
-        cast(&redacted, slot.field.data_type())
-            .map_err(|_| QueryError::Internal { detail: format!("a rule of `{}` changed its type", self.relation) }.into())
+        as_declared(redacted, slot.field.data_type())
+            .ok_or_else(|| QueryError::Internal { detail: format!("a rule of `{}` changed its type", self.relation) }.into())
     }
 }
 

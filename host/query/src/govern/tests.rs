@@ -11,7 +11,9 @@ use lakehouse_types::{Code, ErrorKind, Fault};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{Governed, Hidden, OutputColumn, RowFilter, RowRedactor, RowRule};
+mod chains; // the same through views upon views
+
+use super::{Governed, Hidden, OutputColumn, RowFilter, RowRedactor, RowRule, Upper};
 use crate::harness::{Lake, cpu, table, template};
 
 /// What only hidden rows and raw values contain.
@@ -63,6 +65,8 @@ enum Fake {
     Null,
     Stars,
     Broken,
+    /// Stars what it is given, and breaks at [`MARK`].
+    Picky,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -94,12 +98,18 @@ impl RowRedactor for Fake {
                 Ok(Arc::new(values.as_string::<i32>().iter().map(|value| value.map(|_| "***")).collect::<StringArray>()))
             }
             Self::Broken => Err(Arc::new(Broke)),
+            Self::Picky if values.as_string::<i32>().iter().flatten().any(|value| value.contains(MARK)) => Err(Arc::new(Broke)),
+            Self::Picky => Self::Stars.redact(values).await,
         }
     }
 }
 
 /// `v`: hidden keys 900 and above, rows of group `x` filtered, `n` nulled, `secret` starred.
 fn governed(base: Arc<dyn TableProvider>, filter: &str, secret: Fake) -> Arc<dyn TableProvider> {
+    rules(base, filter, secret).into_provider()
+}
+
+fn rules(base: Arc<dyn TableProvider>, filter: &str, secret: Fake) -> Governed {
     let schema = base.schema();
     let columns = schema
         .fields()
@@ -117,7 +127,7 @@ fn governed(base: Arc<dyn TableProvider>, filter: &str, secret: Fake) -> Arc<dyn
         .collect();
     let filter = RowFilter::parse(filter, &schema, template().bare()).unwrap();
     let hidden: Arc<dyn Hidden> = Arc::new(Buried((900..1_000).collect()));
-    Governed { name: "v".into(), base, columns, filter: Some(filter), hidden: Some((0, hidden)) }.into_provider()
+    Governed { name: "v".into(), base, columns, filter: Some(filter), hidden: Some((0, hidden)) }
 }
 
 fn behind_the_barrier(rows: &[Vec<Row>]) -> Lake {
