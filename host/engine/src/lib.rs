@@ -11,6 +11,7 @@ mod engine; // open, run, shut down
 mod erasure; // with proof
 mod error;
 mod follow; // beside the host that writes, and in its place
+mod grants;
 mod health;
 mod imports; // files of buckets
 mod ingest;
@@ -42,6 +43,7 @@ pub use engine::{Engine, EngineOptions};
 pub use erasure::{Certificate, Erase, ErasedIndex, MAX_SUBJECTS, ScanReport, Trace};
 pub use error::EngineError;
 pub use follow::Turn;
+pub use grants::Grants;
 pub use health::Health;
 pub use imports::IngestBucket;
 pub use ingest::{IngestFile, Ingested};
@@ -59,7 +61,10 @@ pub use vectors::{
 };
 pub use views::View;
 
-pub use lakehouse_access::{Action, Caller, CreateKey, Grant, KeyInfo, NewKey, Principal, Role};
+pub use lakehouse_access::{
+    AccessFileStatus, Action, Caller, CreateKey, Grant, KeyGrant, KeyInfo, ListedKey, NewKey, Origin as GrantOrigin, Principal,
+    Role,
+};
 pub use lakehouse_catalog::{
     BucketMigration, ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile,
     ProfileInput, Redaction, RefreshPolicy, RuleBinding, RuleKind, RuleLimits, SegmentRecord, TombstoneRecord, VectorBackend,

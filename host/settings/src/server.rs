@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -71,11 +72,19 @@ pub struct AuthSettings {
     /// Whether every route but `/health` wants a key. Default true; false makes every caller an admin, and goes only with a
     /// loopback `listen`.
     pub enabled: bool,
+    /// The file of declared grants; relative to the config folder. Default `access.toml`.
+    pub access_file: PathBuf,
+    /// How often that file is looked at for changes. Default 500 ms.
+    pub poll: Duration,
 }
 
 impl AuthSettings {
     pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
-        let settings = Self { enabled: section.flag("enabled", true) };
+        let settings = Self {
+            enabled: section.flag("enabled", true),
+            access_file: section.path("access_file", "access.toml"),
+            poll: section.millis("poll_ms", 500, 50..=60_000),
+        };
         section.finish();
         settings
     }
