@@ -19,6 +19,7 @@ mod crash;
 mod damage;
 mod erasure;
 mod faults;
+mod grants;
 mod hostile;
 mod imports;
 mod indexes;
