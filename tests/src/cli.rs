@@ -73,6 +73,22 @@ async fn components_and_keys_are_managed() {
     lake.as_key(secret).sql("SELECT 1 AS n").await.expect_ok();
     let listed = json_of(&lakehouse(&lake, &["key", "list"], ""));
     assert!(listed.to_string().contains("analyst") && !listed.to_string().contains(secret));
+    assert!(listed.as_array().unwrap().iter().all(|key| key["last_used_at"].is_string()), "{listed}");
+
+    lake.ingest("people", "id\n1\n").await.expect_ok();
+    assert!(lakehouse(&lake, &["grant", "add", "analyst", "dataset:people", "dataset:others:read"], "").status.success());
+    lake.as_key(secret).sql("SELECT id AS n FROM people").await.expect_cell("n", 1);
+    let grants = json_of(&lakehouse(&lake, &["grant", "list", "--key", "analyst"], ""));
+    assert_eq!(grants.as_array().map(Vec::len), Some(3), "{grants}");
+    assert!(lakehouse(&lake, &["grant", "remove", "analyst", "dataset:people"], "").status.success());
+    lake.as_key(secret).sql("SELECT id AS n FROM people").await.expect_problem("unknown_table");
+    let id = grants.as_array().unwrap().iter().find(|given| given["grant"]["view"] == "v").unwrap()["id"].as_str().unwrap();
+    assert!(lakehouse(&lake, &["grant", "remove", id], "").status.success());
+    let none = lakehouse(&lake, &["grant", "remove", "analyst", "view:v"], "");
+    assert!(String::from_utf8_lossy(&none.stderr).contains("lakehouse grant list --key analyst"));
+    assert_eq!(none.status.code(), Some(2));
+    assert_eq!(lakehouse(&lake, &["grant", "add", "nobody", "view:v"], "").status.code(), Some(1));
+    assert_eq!(lakehouse(&lake, &["grant", "add", "analyst", "v"], "").status.code(), Some(2));
     assert!(lakehouse(&lake, &["key", "revoke", key["id"].as_str().unwrap()], "").status.success());
     lake.as_key(secret).sql("SELECT 1 AS n").await.expect_problem("unauthenticated");
 }

@@ -23,6 +23,7 @@ mod damage;
 mod erasure;
 mod faults;
 mod flight;
+mod grants;
 mod hostile;
 mod imports;
 mod indexes;

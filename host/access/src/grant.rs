@@ -1,11 +1,11 @@
 //! What a key may name. On the wire `{"dataset": NAME, "verbs": ["read", "write"]}`, with `"*"` for every name.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-use lakehouse_types::{DatasetName, IdError, IndexName, ProfileId, SourceName, ViewName};
+use lakehouse_types::{DatasetName, IndexName, ProfileId, SourceName, ViewName};
 use serde::{Deserialize, Serialize};
 
-use crate::AccessError;
+use crate::{AccessError, wire::Wire};
 
 /// What may be done with what a grant names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -13,6 +13,15 @@ use crate::AccessError;
 pub enum Verb {
     Read,
     Write,
+}
+
+impl Verb {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
 }
 
 /// One name, or every name.
@@ -54,13 +63,35 @@ pub enum GrantTarget {
 }
 
 impl GrantTarget {
-    const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Dataset(_) => "dataset",
             Self::View(_) => "view",
             Self::Index(_) => "index",
             Self::Profile(_) => "profile",
             Self::Source(_) => "source",
+        }
+    }
+
+    /// The name as it is written, `*` for all.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Dataset(name) => name.to_string(),
+            Self::View(name) => name.to_string(),
+            Self::Index(name) => name.to_string(),
+            Self::Profile(name) => name.to_string(),
+            Self::Source(name) => name.to_string(),
+        }
+    }
+
+    /// Everything of this kind.
+    pub(crate) const fn widest(&self) -> Self {
+        match self {
+            Self::Dataset(_) => Self::Dataset(NameOrAll::All),
+            Self::View(_) => Self::View(NameOrAll::All),
+            Self::Index(_) => Self::Index(NameOrAll::All),
+            Self::Profile(_) => Self::Profile(NameOrAll::All),
+            Self::Source(_) => Self::Source(NameOrAll::All),
         }
     }
 }
@@ -97,65 +128,6 @@ impl Grant {
 
     pub(crate) fn permits(&self, verb: Verb) -> bool {
         self.verbs.contains(&verb)
-    }
-}
-
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wire {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    dataset: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    view: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    index: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    profile: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    source: Option<String>,
-    verbs: Vec<Verb>,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum WireError {
-    #[error("a grant names exactly one of `dataset`, `view`, `index`, `profile`, `source`")]
-    Target,
-    #[error("{0}, or \"*\"")]
-    Name(#[from] IdError),
-}
-
-fn name<T: FromStr<Err = IdError>>(text: &str) -> Result<NameOrAll<T>, WireError> {
-    if text == "*" { Ok(NameOrAll::All) } else { Ok(NameOrAll::One(text.parse()?)) }
-}
-
-impl TryFrom<Wire> for Grant {
-    type Error = WireError;
-
-    fn try_from(wire: Wire) -> Result<Self, WireError> {
-        let Wire { dataset, view, index, profile, source, verbs } = wire;
-        let target = match (dataset, view, index, profile, source) {
-            (Some(text), None, None, None, None) => GrantTarget::Dataset(name(&text)?),
-            (None, Some(text), None, None, None) => GrantTarget::View(name(&text)?),
-            (None, None, Some(text), None, None) => GrantTarget::Index(name(&text)?),
-            (None, None, None, Some(text), None) => GrantTarget::Profile(name(&text)?),
-            (None, None, None, None, Some(text)) => GrantTarget::Source(name(&text)?),
-            _ => return Err(WireError::Target),
-        };
-        Ok(Self::new(target, verbs))
-    }
-}
-
-impl From<Grant> for Wire {
-    fn from(grant: Grant) -> Self {
-        let Grant { target, verbs } = grant;
-        let wire = Self { verbs, ..Self::default() };
-        match target {
-            GrantTarget::Dataset(name) => Self { dataset: Some(name.to_string()), ..wire },
-            GrantTarget::View(name) => Self { view: Some(name.to_string()), ..wire },
-            GrantTarget::Index(name) => Self { index: Some(name.to_string()), ..wire },
-            GrantTarget::Profile(name) => Self { profile: Some(name.to_string()), ..wire },
-            GrantTarget::Source(name) => Self { source: Some(name.to_string()), ..wire },
-        }
     }
 }
 

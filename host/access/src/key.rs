@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AccessError, Grant, Role, naming, secret::SecretDigest};
 
-const MAX_GRANTS: usize = 1000;
+/// Of a key's own grants, and of those that the access file gives it.
+pub(crate) const MAX_GRANTS: usize = 1000;
 const MAX_PROFILES: usize = 100;
 
 /// A stored key. Holds a salted digest of the secret, never the secret.
@@ -54,6 +55,16 @@ impl KeyInfo {
     pub fn is_live(&self, now: DateTime<Utc>) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
+}
+
+/// A key as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedKey {
+    /// With all grants in force, those of the access file among them.
+    #[serde(flatten)]
+    pub info: KeyInfo,
+    /// To a minute or so; absent when it never was.
+    pub last_used_at: Option<DateTime<Utc>>,
 }
 
 /// The body of `POST /admin/keys`.

@@ -1,14 +1,17 @@
 //! The keys in force.
 //!
 //! **Invariant**: [`Keys::authenticate`] answers from what was last published, and a revocation is published as soon as it is
-//! durable: a request that begins after `revoke` returned is refused. No two keys ever have one name, since the journal knows
-//! keys by their names.
+//! durable: a request that begins after `revoke` returned is refused. No two keys ever have one name, since the journal and the
+//! access file know keys by their names.
+
+mod grants; // of keys that exist
+mod present; // what is published
+mod uses; // when keys were last used
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -20,8 +23,11 @@ use lakehouse_types::{Clock, KeyId, KeyName};
 use serde_json::json;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use self::present::{Entry, Present};
 use crate::{
-    AccessError, CreateKey, KeyIgnored, KeyInfo, KeyRecord, NewKey, Principal, Role, naming,
+    AccessError, CreateKey, KeyIgnored, KeyInfo, KeyRecord, ListedKey, NewKey, Principal, Role,
+    declared::Declared,
+    naming,
     secret::{self, MAX_KEY_BYTES, MIN_ADMIN_BYTES, SecretDigest},
 };
 
@@ -35,24 +41,14 @@ struct Shared {
     meta: Meta,
     journal: Journal,
     clock: Arc<dyn Clock>,
-    present: ArcSwap<BTreeMap<KeyId, Arc<Entry>>>,
+    present: ArcSwap<Present>,
     /// Compared with when the id is unknown.
-    stranger: Entry,
+    stranger: Arc<Entry>,
     changing: Arc<Mutex<()>>,
+    /// Held while what is published follows from what was.
+    publishing: std::sync::Mutex<()>,
     /// A commit failed and its outcome may differ from what is published.
     is_doubtful: AtomicBool,
-}
-
-struct Entry {
-    record: KeyRecord,
-    principal: Arc<Principal>,
-}
-
-impl Entry {
-    fn new(record: KeyRecord) -> Self {
-        let principal = Arc::new(Principal::from(&record.info));
-        Self { record, principal }
-    }
 }
 
 /// Holds the turn of changing keys.
@@ -62,17 +58,18 @@ impl Keys {
     /// # Errors
     /// When the metadata store fails, or holds a record that this version cannot read.
     pub async fn open(meta: Meta, journal: Journal, clock: Arc<dyn Clock>) -> Result<Self, AccessError> {
-        let entries = load(&meta).await?;
-        let stranger = Entry::new(KeyRecord { info: stranger(clock.as_ref()), secret: SecretDigest::of_nothing() });
+        let stranger = Entry::alone(KeyRecord { info: stranger(clock.as_ref()), secret: SecretDigest::of_nothing() });
         let shared = Shared {
             meta,
             journal,
             clock,
-            present: ArcSwap::from_pointee(entries),
+            present: ArcSwap::default(),
             stranger,
             changing: Arc::default(),
+            publishing: std::sync::Mutex::default(),
             is_doubtful: AtomicBool::new(false),
         };
+        shared.reload().await?;
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -85,7 +82,8 @@ impl Keys {
         let turn = self.turn().await?;
         let now = self.shared.clock.now();
         let present = self.shared.present.load_full();
-        let is_open = present.values().any(|entry| entry.record.info.role == Role::Admin && entry.record.info.is_live(now));
+        let mut entries = present.entries.values();
+        let is_open = entries.any(|entry| entry.record.info.role == Role::Admin && entry.record.info.is_live(now));
         if is_open {
             return Ok(None);
         }
@@ -100,11 +98,11 @@ impl Keys {
             }
             None => secret::generate(),
         };
-        if present.get(&id).is_some_and(|entry| bool::from(entry.record.secret.matches(&text))) {
+        if present.entries.get(&id).is_some_and(|entry| bool::from(entry.record.secret.matches(&text))) {
             return Err(AccessError::BootstrapSpent);
         }
         let admin = CreateKey {
-            name: naming::next_admin(present.values().map(|entry| &entry.record.info.name)),
+            name: naming::next_admin(present.entries.values().map(|entry| &entry.record.info.name)),
             role: Role::Admin,
             grants: Vec::new(),
             profiles: Vec::new(),
@@ -130,38 +128,73 @@ impl Keys {
     /// # Errors
     /// [`AccessError::Unauthenticated`].
     pub fn authenticate(&self, presented: &str) -> Result<Arc<Principal>, AccessError> {
+        let present = self.shared.present.load();
+        let entry = self.opened(&present, presented)?;
+        entry.used.touch(self.shared.clock.now());
+        Ok(entry.principal.clone())
+    }
+
+    /// The key that a text opens.
+    fn opened<'k>(&'k self, present: &'k Present, presented: &str) -> Result<&'k Entry, AccessError> {
         if presented.len() > MAX_KEY_BYTES {
             return Err(AccessError::Unauthenticated);
         }
-        let present = self.shared.present.load();
-        let entry = present.get(&secret::id_of(presented)).map_or(&self.shared.stranger, Arc::as_ref);
+        let entry = present.entries.get(&secret::id_of(presented)).unwrap_or(&self.shared.stranger);
         let is_secret = bool::from(entry.record.secret.matches(presented));
         if is_secret && entry.record.info.is_live(self.shared.clock.now()) {
-            Ok(entry.principal.clone())
+            Ok(entry)
         } else {
             Err(AccessError::Unauthenticated)
         }
     }
 
-    /// Whether whoever was let in earlier still is: long work asks again and again. Where keys are switched off nobody is put out.
-    pub fn still_admits(&self, principal: &Principal) -> bool {
-        principal.is_local() || self.is_live(&principal.key_id)
-    }
-
-    /// Why a start with this admin key left it aside; `None` when it opens as an admin's.
-    pub fn why_ignored(&self, given: &str) -> Option<KeyIgnored> {
-        if let Ok(principal) = self.authenticate(given) {
-            return (!principal.is_admin()).then_some(KeyIgnored::NoAdmin(principal.role));
+    /// Whether whoever was let in earlier still is, as what it was: long work asks again and again. Where keys are switched off
+    /// nobody is put out.
+    ///
+    /// # Errors
+    /// [`AccessError::Ended`] when the key is revoked or expired, [`AccessError::Narrowed`] when it was granted more then.
+    pub fn readmit(&self, principal: &Principal) -> Result<(), AccessError> {
+        if principal.is_local() {
+            return Ok(());
         }
         let present = self.shared.present.load();
-        let entry = present.get(&secret::id_of(given)).filter(|entry| bool::from(entry.record.secret.matches(given)));
+        let entry = present.entries.get(&principal.key_id).filter(|entry| entry.record.info.is_live(self.shared.clock.now()));
+        match entry {
+            None => Err(AccessError::Ended),
+            Some(entry) if entry.principal.narrowings != principal.narrowings => Err(AccessError::Narrowed),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether [`Keys::readmit`] does.
+    pub fn still_admits(&self, principal: &Principal) -> bool {
+        self.readmit(principal).is_ok()
+    }
+
+    /// Why a start with this admin key left it aside; `None` when it opens as an admin's. No use of the key.
+    pub fn why_ignored(&self, given: &str) -> Option<KeyIgnored> {
+        let present = self.shared.present.load();
+        if let Ok(Entry { principal, .. }) = self.opened(&present, given) {
+            return (!principal.is_admin()).then_some(KeyIgnored::NoAdmin(principal.role));
+        }
+        let entry = present.entries.get(&secret::id_of(given)).filter(|entry| bool::from(entry.record.secret.matches(given)));
         Some(entry.map_or(KeyIgnored::Unknown, |_| KeyIgnored::Spent))
     }
 
     /// Whether a key that was authenticated earlier still opens anything.
     pub fn is_live(&self, id: &KeyId) -> bool {
         let now = self.shared.clock.now();
-        self.shared.present.load().get(id).is_some_and(|entry| entry.record.info.is_live(now))
+        self.shared.present.load().entries.get(id).is_some_and(|entry| entry.record.info.is_live(now))
+    }
+
+    /// Puts what the access file grants into force, in the place of what it did; tells whose grants became others.
+    pub(crate) fn declare(&self, declared: Arc<Declared>) -> Vec<KeyName> {
+        self.shared.publish(|present| present.granted(declared))
+    }
+
+    /// Names of the access file that no key has or had.
+    pub(crate) fn declared_but_unknown(&self) -> Vec<KeyName> {
+        self.shared.present.load().declared_but_unknown()
     }
 
     /// Creates a key and journals it.
@@ -174,7 +207,7 @@ impl Keys {
         let now = self.shared.clock.now();
         input.validate(now)?;
         let present = self.shared.present.load_full();
-        if present.values().any(|entry| entry.record.info.name == input.name) {
+        if present.entries.values().any(|entry| entry.record.info.name == input.name) {
             return Err(AccessError::NameTaken { name: input.name });
         }
         let (id, text) = secret::generate();
@@ -190,8 +223,12 @@ impl Keys {
     }
 
     /// Every key, revoked and expired ones included, by id.
-    pub fn list(&self) -> Vec<KeyInfo> {
-        self.shared.present.load().values().map(|entry| entry.record.info.clone()).collect()
+    pub fn list(&self) -> Vec<ListedKey> {
+        let listed = |entry: &Arc<Entry>| {
+            let info = KeyInfo { grants: entry.principal.grants.clone(), ..entry.record.info.clone() };
+            ListedKey { info, last_used_at: entry.used.at() }
+        };
+        self.shared.present.load().entries.values().map(listed).collect()
     }
 
     /// Revokes a key for good and journals it. Revoking a revoked key changes nothing.
@@ -201,7 +238,7 @@ impl Keys {
     pub async fn revoke(&self, by: &Stamp, id: &KeyId) -> Result<KeyInfo, AccessError> {
         let turn = self.turn().await?;
         let present = self.shared.present.load_full();
-        let entry = present.get(id).ok_or_else(|| AccessError::UnknownKey { id: id.clone() })?;
+        let entry = present.entries.get(id).ok_or_else(|| AccessError::UnknownKey { id: id.clone() })?;
         if entry.record.info.revoked_at.is_some() {
             return Ok(entry.record.info.clone());
         }
@@ -258,22 +295,25 @@ impl Shared {
             let _ = self.reload().await;
             return Err(error);
         }
-        let mut next = BTreeMap::clone(&self.present.load());
-        next.insert(record.info.id.clone(), Arc::new(Entry::new(record)));
-        self.present.store(Arc::new(next));
+        self.publish(|present| (present.with(record), ()));
         Ok(())
     }
 
     async fn reload(&self) -> Result<(), AccessError> {
-        self.present.store(Arc::new(load(&self.meta).await?));
+        let records = self.meta.collection::<KeyRecord>().all().await?.into_iter().map(|(_, record)| record).collect();
+        let uses = uses::load(&self.meta).await?;
+        self.publish(|present| (present.of_records(records), ()));
+        uses::tell(&self.present.load(), uses);
         self.is_doubtful.store(false, Ordering::Release);
         Ok(())
     }
-}
 
-async fn load(meta: &Meta) -> Result<BTreeMap<KeyId, Arc<Entry>>, AccessError> {
-    let records = meta.collection::<KeyRecord>().all().await?;
-    Ok(records.into_iter().map(|(_, record)| (record.info.id.clone(), Arc::new(Entry::new(record)))).collect())
+    fn publish<T>(&self, change: impl FnOnce(&Present) -> (Present, T)) -> T {
+        let _alone = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, told) = change(&self.present.load());
+        self.present.store(Arc::new(next));
+        told
+    }
 }
 
 /// Stands in for a key that does not exist; permits nothing even if it could be matched.
@@ -295,4 +335,4 @@ fn stranger(clock: &dyn Clock) -> KeyInfo {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

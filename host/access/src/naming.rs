@@ -53,6 +53,7 @@ mod tests {
             LOCAL,
             "plugin-folder",
             "truth-folder",
+            "access-file",
             "distribution",
             "schedule",
             "compaction",

@@ -19,6 +19,8 @@ pub struct Principal {
     pub profiles: Vec<ProfileId>,
     pub default_profile: Option<ProfileId>,
     pub expires_at: Option<DateTime<Utc>>,
+    /// How often the key's grants had come to permit less by that moment.
+    pub narrowings: u64,
 }
 
 impl Principal {
@@ -32,6 +34,21 @@ impl Principal {
             profiles: Vec::new(),
             default_profile: None,
             expires_at: None,
+            narrowings: 0,
+        }
+    }
+
+    /// The holder of this key, with all its grants.
+    pub(crate) fn new(info: &KeyInfo, grants: Vec<Grant>, narrowings: u64) -> Self {
+        Self {
+            key_id: info.id.clone(),
+            name: Actor::new(info.name.as_str()).expect("every key name is an actor"),
+            role: info.role,
+            grants,
+            profiles: info.profiles.clone(),
+            default_profile: info.default_profile.clone(),
+            expires_at: info.expires_at,
+            narrowings,
         }
     }
 
@@ -105,20 +122,6 @@ impl Principal {
 
     fn is_granted(&self, verb: Verb, is_target: impl Fn(&GrantTarget) -> bool) -> bool {
         self.grants.iter().any(|grant| grant.permits(verb) && is_target(&grant.target))
-    }
-}
-
-impl From<&KeyInfo> for Principal {
-    fn from(info: &KeyInfo) -> Self {
-        Self {
-            key_id: info.id.clone(),
-            name: Actor::new(info.name.as_str()).expect("every key name is an actor"),
-            role: info.role,
-            grants: info.grants.clone(),
-            profiles: info.profiles.clone(),
-            default_profile: info.default_profile.clone(),
-            expires_at: info.expires_at,
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can be typed. Each command's help ends with examples that work as they stand.
 
+mod access; // key, grant
 mod indexes; // index, search, profile
 mod storage; // datasets, compaction, erasure, jobs, queries, journal
 mod views;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
+    access::{CreateKey, Grant, GrantSpec, Key},
     indexes::{Index, Profile, RefreshIndex, Search},
     storage::{Compact, Describe, Erase, JobCommand, Jobs, Journal, Queries, QueryCommand},
     views::{ValidateView, View},
@@ -94,6 +96,9 @@ pub(crate) enum Command {
     /// Create, list and revoke API keys
     #[command(subcommand)]
     Key(Key),
+    /// List, add and remove what a key may name
+    #[command(subcommand)]
+    Grant(Grant),
     /// Tell the whole story on made-up candidates, or on a file of yours
     Demo(Demo),
     /// Compile a component from stdin to stdout: what the server runs as its limited child
@@ -301,48 +306,6 @@ pub(crate) struct DryRun {
     /// A version other than the active one
     #[arg(long, value_name = "VERSION")]
     pub(crate) at: Option<String>,
-}
-
-const KEY: &str = "\
-Examples:
-  lakehouse key create analyst --role reader --grant view:candidates_safe
-  lakehouse key create loader --role writer --grant 'dataset:*:read,write'
-  lakehouse key list
-  lakehouse key revoke kmzxw6ytboi                    an id of `key list`";
-
-#[derive(Debug, Subcommand)]
-#[command(after_help = KEY)]
-pub(crate) enum Key {
-    /// Create a key; its secret is shown once
-    Create(CreateKey),
-    /// Keys, without their secrets
-    List,
-    /// Refuse a key from now on; its name is never used again
-    Revoke {
-        /// `k` and ten letters or digits, as `key list` shows it
-        id: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CreateKey {
-    pub(crate) name: String,
-    /// admin, operator, writer or reader
-    #[arg(long)]
-    pub(crate) role: String,
-    /// dataset|view|index|profile|source:NAME[:read,write]; NAME may be `*`; read is meant when no verb is named, and only datasets can be
-    /// written
-    #[arg(long = "grant", value_name = "GRANT")]
-    pub(crate) grants: Vec<String>,
-    /// A profile that the key may name
-    #[arg(long = "may-use", value_name = "PROFILE")]
-    pub(crate) profiles: Vec<String>,
-    /// The profile it asks under when it names none
-    #[arg(long, value_name = "PROFILE")]
-    pub(crate) default_profile: Option<String>,
-    /// RFC 3339, for example 2027-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub(crate) expires_at: Option<String>,
 }
 
 const DEMO: &str = "\

@@ -114,10 +114,16 @@ impl Client {
 
     /// All items of a paged list: `field` of each page, until there is no `next`.
     pub(crate) async fn list(&self, segments: &[&str], field: &str) -> Result<Vec<Value>, Failure> {
+        self.list_with(segments, &[], field).await
+    }
+
+    /// The same, of a list that `query` narrows.
+    pub(crate) async fn list_with(&self, segments: &[&str], query: &[(&str, &str)], field: &str) -> Result<Vec<Value>, Failure> {
         let mut items = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let query: Vec<(&str, &str)> = after.iter().map(|after| ("after", after.as_str())).collect();
+            let query: Vec<(&str, &str)> =
+                query.iter().copied().chain(after.iter().map(|after| ("after", after.as_str()))).collect();
             let mut page = self.json(self.request_with(Method::GET, segments, &query)).await?;
             match page.get_mut(field).map(Value::take) {
                 Some(Value::Array(list)) => items.extend(list),

@@ -67,6 +67,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Jobs(jobs) => block_on(commands::jobs(console, Client::new(&connection)?, jobs))?,
         Command::Journal(journal) => block_on(commands::journal(console, Client::new(&connection)?, journal))?,
         Command::Key(key) => block_on(commands::key(console, Client::new(&connection)?, key))?,
+        Command::Grant(grant) => block_on(commands::grant(console, Client::new(&connection)?, grant))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lakehouse_access::{AccessError, Action, Caller, Principal};
+use lakehouse_access::{Action, Caller, Principal};
 use lakehouse_journal::Stamp;
 use lakehouse_types::{Actor, Code, Fault, ProfileId, RequestId};
 
@@ -59,15 +59,13 @@ impl Engine {
         self.journal_denial(&self.stamp_of_nobody(request_id), "come from a web page", Code::Forbidden).await;
     }
 
-    /// Refuses who may not do this at all, or not any more: a body may take its time, and a key end meanwhile. Grants are asked for
-    /// where the object is known.
+    /// Refuses who may not do this at all, or not any more: a body may take its time, and a key end or lose a grant meanwhile. Grants are
+    /// asked for where the object is known.
     ///
     /// # Errors
     /// The refusal.
     pub async fn require(&self, caller: &Caller, action: Action) -> Result<(), EngineError> {
-        let permitted =
-            if self.keys.still_admits(&caller.principal) { caller.principal.require(action) } else { Err(AccessError::Ended) };
-        match permitted {
+        match self.keys.readmit(&caller.principal).and_then(|()| caller.principal.require(action)) {
             Ok(()) => Ok(()),
             Err(refusal) => Err(self.denied(caller, action.words(), refusal).await),
         }

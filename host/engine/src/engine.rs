@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use lakehouse_access::{Keys, NewKey};
+use lakehouse_access::{AccessError, AccessFile, Keys, NewKey};
 use lakehouse_catalog::Catalog;
 use lakehouse_ingest::{Ingest, IngestOptions};
 use lakehouse_jobs::Jobs;
@@ -73,6 +73,7 @@ pub struct Engine {
     pub(crate) journal: Journal,
     pub(crate) keys: Keys,
     pub(crate) pace: Pace,
+    pub(crate) access_file: AccessFile,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) tables: Arc<Tables>,
@@ -117,6 +118,7 @@ impl Engine {
         if let Some(why) = options.admin_key.as_deref().and_then(|given| keys.why_ignored(given)) {
             tracing::warn!("LAKEHOUSE_ADMIN_KEY was ignored: {why}");
         }
+        let access_file = AccessFile::open(&settings.auth.access_file, keys.clone()).await.map_err(AccessError::from)?;
         let catalog = Arc::new(Catalog::open(meta.clone(), journal.clone(), clock.clone()).await?);
         let registry = open_registry(&settings, &options, &buckets, &meta, &journal, &catalog, &cpu).await?;
         let keeping = table_options(&settings);
@@ -143,7 +145,9 @@ impl Engine {
         let query = Arc::new(query);
         tasks.tidy(pace.clone(), Arc::clone(&query));
         tasks.watch_truth(truth.clone(), settings.truth.poll, journal.clone(), clock.clone());
+        tasks.watch_access(access_file.watch(settings.auth.poll), &keys, journal.clone(), clock.clone());
         if claim != Claim::Read {
+            tasks.keep_uses(keys.clone());
             tasks.watch_plugins(&registry, settings.plugins.folder.clone());
         }
         let engine = Arc::new(Self {
@@ -154,6 +158,7 @@ impl Engine {
             journal,
             keys,
             pace,
+            access_file,
             catalog,
             registry,
             tables,
@@ -222,6 +227,11 @@ impl Engine {
             tracing::warn!("jobs still run; the next start will say that they were interrupted");
         }
         self.tasks.stop().await;
+        match tokio::time::timeout(LAST_CHANGES, self.keys.keep_uses()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "when keys were last used could not be written down"),
+            Err(_) => tracing::debug!("when keys were last used could not be written down in time"),
+        }
         let flushed = if self.is_reader() { Ok(()) } else { self.journal.flush().await };
         // Whatever could not be written, the store is let go.
         self.meta.close().await?;

@@ -69,8 +69,9 @@ impl Engine {
             let (pulled, _place, _turn) = tokio::select! {
                 read = read => read?,
                 _ = left => return Err(EngineError::Lost("a caller left while files were read")),
+                ended = lease.lost() => return Err(ended.into()),
             };
-            settle(pulled, lease.holds()).await
+            settle(pulled, lease.check()).await
         };
         let outcome = self.changes.to_the_end(Box::pin(work)).await;
         drop(stays);
@@ -79,16 +80,16 @@ impl Engine {
 }
 
 /// Commits what was read, while the key of whoever asked still holds.
-pub(crate) async fn settle(pulled: Pulled, is_held: bool) -> Result<Ingested, EngineError> {
-    match pulled {
-        Pulled::Replayed(report) => Ok(Ingested { report, is_repeat: true }),
-        Pulled::Whole(rows) if is_held => {
+pub(crate) async fn settle(pulled: Pulled, held: Result<(), AccessError>) -> Result<Ingested, EngineError> {
+    match (pulled, held) {
+        (Pulled::Replayed(report), _) => Ok(Ingested { report, is_repeat: true }),
+        (Pulled::Whole(rows), Ok(())) => {
             let report = rows.commit().await?;
             Ok(Ingested { is_repeat: report.is_repeat, report })
         }
-        Pulled::Whole(rows) => {
+        (Pulled::Whole(rows), Err(ended)) => {
             rows.discard().await;
-            Err(AccessError::Ended.into())
+            Err(ended.into())
         }
     }
 }

@@ -51,8 +51,8 @@ impl Engine {
     /// was read whole is committed even when the caller does not stay to hear of it.
     ///
     /// # Errors
-    /// When the caller may not write the dataset, or its key ends before the body does; when the file cannot become rows of the
-    /// dataset, or too many others come in.
+    /// When the caller may not write the dataset, or its key ends or loses a grant before the body does; when the file cannot become
+    /// rows of the dataset, or too many others come in.
     pub async fn ingest(
         &self,
         caller: &Caller,
@@ -78,10 +78,8 @@ impl Engine {
             .changes
             .to_the_end(async move {
                 let _place = turns.place(&request.by.actor).await?;
-                let look = move || match lease.holds() {
-                    true => Ok(()),
-                    false => Err(io::Error::other(AccessError::Ended)),
-                };
+                let body = lease.clone().over_body(body);
+                let look = move || lease.check().map_err(io::Error::other);
                 let (body, turn) = turns.when_whole(body, look);
                 // What is left of an append is to wait for the disk, which many do together. Others still hold or read their keys.
                 let is_light = request.mode == IngestMode::Append;

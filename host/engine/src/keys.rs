@@ -1,6 +1,6 @@
 //! Keys: create, list, revoke.
 
-use lakehouse_access::{Action, Caller, CreateKey, KeyInfo, NewKey};
+use lakehouse_access::{Action, Caller, CreateKey, KeyInfo, ListedKey, NewKey};
 use lakehouse_types::KeyId;
 
 use crate::{Engine, EngineError, Page};
@@ -20,13 +20,13 @@ impl Engine {
         self.changes.to_the_end(async move { Ok(keys.create(&by, create).await?) }).await
     }
 
-    /// All keys, by id, without secrets.
+    /// All keys, by id, without secrets, with all grants in force and the time of their last use.
     ///
     /// # Errors
     /// When the caller may not.
-    pub async fn keys(&self, caller: &Caller, after: Option<&str>, limit: usize) -> Result<Page<KeyInfo>, EngineError> {
+    pub async fn keys(&self, caller: &Caller, after: Option<&str>, limit: usize) -> Result<Page<ListedKey>, EngineError> {
         self.require(caller, Action::ManageKeys).await?;
-        Ok(Page::of(self.keys.list(), after, limit, |info| info.id.as_str()))
+        Ok(Page::of(self.keys.list(), after, limit, |key| key.info.id.as_str()))
     }
 
     /// Revokes a key: the next request with it is refused, and what still runs for it ends.

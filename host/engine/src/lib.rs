@@ -11,6 +11,7 @@ mod engine; // open, run, shut down
 mod erasure; // with proof
 mod error;
 mod follow; // beside the host that writes, and in its place
+mod grants;
 mod health;
 mod imports; // files of buckets
 mod ingest;
@@ -43,6 +44,7 @@ pub use engine::{Engine, EngineOptions};
 pub use erasure::{Certificate, Erase, ErasedIndex, MAX_SUBJECTS, ScanReport, Trace};
 pub use error::EngineError;
 pub use follow::Turn;
+pub use grants::Grants;
 pub use health::Health;
 pub use imports::IngestBucket;
 pub use ingest::{IngestFile, Ingested};
@@ -61,7 +63,8 @@ pub use vectors::{
 pub use views::{TryView, View};
 
 pub use lakehouse_access::{
-    Action, Basic, Caller, CreateKey, Credential, CredentialError, Grant, KeyInfo, NewKey, Principal, Role, presented,
+    AccessFileStatus, Action, Basic, Caller, CreateKey, Credential, CredentialError, Grant, KeyGrant, KeyInfo, ListedKey, NewKey,
+    Origin as GrantOrigin, Principal, Role, presented,
 };
 pub use lakehouse_catalog::{
     BucketMigration, ComponentRef, DatasetRecord, HnswConfig, IndexMetric, IndexRecord, IndexSource, PinnedRule, Profile,

@@ -48,13 +48,13 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use lakehouse_settings::AuthSettings;
+    use lakehouse_settings::{AuthSettings, Settings};
     use lakehouse_types::KeyId;
 
     use super::Pace;
 
     fn pace(requests_per_second: usize, burst: usize) -> Pace {
-        Pace::new(&AuthSettings { enabled: true, requests_per_second, burst })
+        Pace::new(&AuthSettings { requests_per_second, burst, ..Settings::default().auth })
     }
 
     #[test]

@@ -35,18 +35,20 @@ impl Engine {
     ///
     /// # Errors
     /// When the caller may not query, or the statement cannot be answered; failures after the first batch are in the stream, the end
-    /// of the caller's key among them.
+    /// of the caller's key, or of a grant of it, among them.
     pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Started, EngineError> {
         self.require(caller, Action::Query).await?;
         let Started { id, mut answer } = match self.query.query(caller, request).await {
             Ok(started) => started,
             Err(error) => return Err(self.judged(caller, error).await),
         };
-        let first = match answer.batches.next().await {
+        // The first rows may take their time, too.
+        let mut batches = self.lease(caller).over(answer.batches);
+        let first = match batches.next().await {
             Some(Err(error)) => return Err(error.into()),
             first => first,
         };
-        answer.batches = self.lease(caller).over(stream::iter(first).chain(answer.batches).boxed());
+        answer.batches = stream::iter(first).chain(batches).boxed();
         Ok(Started { id, answer })
     }
 

@@ -115,8 +115,9 @@ impl Engine {
             let (pulled, _place, _turn) = tokio::select! {
                 read = read => read?,
                 _ = left => return Err(EngineError::Lost("a caller left while a source was read")),
+                ended = lease.lost() => return Err(ended.into()),
             };
-            settle(pulled, lease.holds()).await
+            settle(pulled, lease.check()).await
         };
         let outcome = self.changes.to_the_end(Box::pin(work)).await;
         drop(stays);

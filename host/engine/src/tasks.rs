@@ -7,6 +7,7 @@ use std::{future::Future, panic::AssertUnwindSafe, path::PathBuf, str::FromStr, 
 
 use croner::Cron;
 use futures::FutureExt;
+use lakehouse_access::{AccessWatch, Keys};
 use lakehouse_journal::{Draft, EventKind, Journal, SystemActor};
 use lakehouse_plugins::Registry;
 use lakehouse_query::QueryEngine;
@@ -22,6 +23,12 @@ use crate::{Engine, pace::Pace};
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 /// How often quiet keys are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// How often it is written down which keys were used.
+const KEEP_USES_EVERY: Duration = Duration::from_mins(1);
+
+/// Keys that an event names at most.
+const MAX_NAMED: usize = 100;
 
 /// The running tasks.
 #[derive(Debug, Default)]
@@ -78,6 +85,44 @@ impl Tasks {
                 tokio::time::sleep(FORGET_EVERY).await;
                 pace.forget_the_quiet();
                 query.forget_old_pages();
+            }
+        });
+    }
+
+    /// Follows the access file; an edit that came into force is journaled, by the host that writes.
+    pub(crate) fn watch_access(&self, mut watch: AccessWatch, keys: &Keys, journal: Journal, clock: Arc<dyn Clock>) {
+        let is_reader = keys.is_reader();
+        self.spawn("access file", async move {
+            loop {
+                let reload = watch.next().await;
+                if is_reader {
+                    continue;
+                }
+                let changed: Vec<_> = reload.changed.iter().take(MAX_NAMED).collect();
+                let details = json!({
+                    "grants": reload.status.grants, "groups": reload.status.groups, "revision": reload.status.revision,
+                    "changed_keys": changed, "changed_count": reload.changed.len(),
+                });
+                let by = SystemActor::AccessFile.stamp(clock.now());
+                let draft = Draft::new(EventKind::AccessReload, "access").details(details);
+                if let Err(error) = journal.record(&by, draft).await {
+                    tracing::warn!(%error, "a reload of the access file could not be journaled");
+                }
+            }
+        });
+    }
+
+    /// Writes down now and then which keys were used.
+    pub(crate) fn keep_uses(&self, keys: Keys) {
+        self.spawn("uses of keys", async move {
+            loop {
+                tokio::time::sleep(KEEP_USES_EVERY).await;
+                if let Err(error) = keys.keep_uses().await {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "when keys were last used could not be written down"
+                    );
+                }
             }
         });
     }

@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     index_bytes: IntGauge,
     writer: IntGauge,
     behind: IntGauge,
+    access_file_refused: IntGauge,
     memory: IntGauge,
     plugins: PluginCounters,
     storage: IntCounterVec,
@@ -162,6 +163,7 @@ impl Metrics {
             index_bytes: gauge("lakehouse_index_memory_bytes", "Parts of indexes in memory")?,
             writer: gauge("lakehouse_writer", "1 where this host writes, 0 where it reads beside another")?,
             behind: gauge("lakehouse_behind_milliseconds", "Since a reading host last knew all that the writer had done")?,
+            access_file_refused: gauge("lakehouse_access_file_refused", "1 while the access file as it stands is not in force")?,
             memory: gauge("process_resident_memory_bytes", "Resident memory")?,
             plugins: PluginCounters {
                 calls: counter("lakehouse_plugin_calls_total", "Calls into components", &["plugin"])?,
@@ -241,6 +243,7 @@ impl Metrics {
         self.behind.set(engine.behind_for().map_or(0, |behind| i64::try_from(behind.as_millis()).unwrap_or(i64::MAX)));
         self.queries.set(engine);
         self.jobs.set(i64::try_from(engine.jobs_running()).unwrap_or(i64::MAX));
+        self.access_file_refused.set(i64::from(engine.is_access_file_refused()));
         self.plugins.set(&engine.plugin_counts());
         self.storage.reset();
         for (operation, count) in engine.storage_counts() {

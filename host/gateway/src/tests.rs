@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod data;
+mod grants;
 mod heads;
 mod hidden;
 mod keys;

@@ -16,6 +16,8 @@ pub enum SystemActor {
     PluginFolder,
     /// A file of truth rules that changed.
     TruthFolder,
+    /// The file of declared grants, when it changed.
+    AccessFile,
     /// A component that came with the release.
     Distribution,
     /// A time of the settings.
@@ -28,8 +30,16 @@ pub enum SystemActor {
 
 impl SystemActor {
     /// Every one.
-    pub const ALL: [Self; 7] =
-        [Self::Host, Self::PluginFolder, Self::TruthFolder, Self::Distribution, Self::Schedule, Self::Compaction, Self::Erasure];
+    pub const ALL: [Self; 8] = [
+        Self::Host,
+        Self::PluginFolder,
+        Self::TruthFolder,
+        Self::AccessFile,
+        Self::Distribution,
+        Self::Schedule,
+        Self::Compaction,
+        Self::Erasure,
+    ];
 
     /// The name as it stands in events.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +47,7 @@ impl SystemActor {
             Self::Host => "lakehouse",
             Self::PluginFolder => "plugin-folder",
             Self::TruthFolder => "truth-folder",
+            Self::AccessFile => "access-file",
             Self::Distribution => "distribution",
             Self::Schedule => "schedule",
             Self::Compaction => "compaction",

@@ -78,6 +78,24 @@ pub struct AuthSettings {
     pub requests_per_second: usize,
     /// Requests that a key may send at once before that counts. Default 100.
     pub burst: usize,
+    /// The file of declared grants; relative to the config folder. Default `access.toml`.
+    pub access_file: PathBuf,
+    /// How often that file is looked at for changes. Default 500 ms.
+    pub poll: Duration,
+}
+
+impl AuthSettings {
+    pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
+        let settings = Self {
+            enabled: section.flag("enabled", true),
+            requests_per_second: section.count("requests_per_second", 0, 0..=1_000_000),
+            burst: section.count("burst", 100, 1..=1_000_000),
+            access_file: section.path("access_file", "access.toml"),
+            poll: section.millis("poll_ms", 500, 50..=60_000),
+        };
+        section.finish();
+        settings
+    }
 }
 
 /// `[flight]`
@@ -117,18 +135,6 @@ impl TlsSettings {
                 section.report("[tls] needs both \"cert_file\" and \"key_file\"".to_owned());
                 None
             }
-        };
-        section.finish();
-        settings
-    }
-}
-
-impl AuthSettings {
-    pub(crate) fn read(mut section: Section<'_, '_>) -> Self {
-        let settings = Self {
-            enabled: section.flag("enabled", true),
-            requests_per_second: section.count("requests_per_second", 0, 0..=1_000_000),
-            burst: section.count("burst", 100, 1..=1_000_000),
         };
         section.finish();
         settings

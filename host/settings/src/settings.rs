@@ -43,7 +43,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `dir/lakehouse.toml`. The truth folder is resolved against `dir`; see [`Settings::rooted`] for the other paths.
+    /// Reads `dir/lakehouse.toml`. The truth folder and the access file are resolved against `dir`; see [`Settings::rooted`] for the other paths.
     ///
     /// # Errors
     /// When the file cannot be read, is no TOML, or holds an unknown key or a value beyond its limits: every problem at once.
@@ -53,6 +53,7 @@ impl Settings {
         let mut settings = Self::parse(&text, &file)?;
         let dir = std::path::absolute(dir).map_err(|source| SettingsError::Read { file, source })?;
         settings.truth.dir = dir.join(settings.truth.dir);
+        settings.auth.access_file = dir.join(settings.auth.access_file);
         Ok(settings)
     }
 
@@ -102,6 +103,7 @@ impl Settings {
             root(&mut tls.cert_file, data);
             root(&mut tls.key_file, data);
         }
+        root(&mut self.auth.access_file, data);
         self
     }
 

@@ -85,6 +85,7 @@ codes! {
     UnknownPlugin = "unknown_plugin", NotFound, "Unknown plugin", "Use a name from GET /plugins.";
     UnknownVersion = "unknown_version", NotFound, "Unknown version", "Use a version from GET /plugins/{name}.";
     UnknownKey = "unknown_key", NotFound, "Unknown key", "Use an id from GET /admin/keys.";
+    UnknownGrant = "unknown_grant", NotFound, "Unknown grant", "Use an id from GET /admin/grants.";
     UnknownJob = "unknown_job", NotFound, "Unknown job", "Use an id from GET /jobs; reports are kept for a day.";
     UnknownQuery = "unknown_query", NotFound, "Unknown query", "Use an id from GET /query or system.queries; the last ones are remembered until the server stops.";
     UnknownCertificate = "unknown_certificate", NotFound, "Unknown certificate", "Use an id from GET /erasure.";
@@ -92,6 +93,7 @@ codes! {
     MethodNotAllowed = "method_not_allowed", InvalidRequest, "Method not allowed", "See /openapi.json for the route's methods.";
     AlreadyExists = "already_exists", Conflict, "Name taken", "Choose another name, or delete the present holder.";
     InUse = "in_use", Conflict, "In use", "Remove what used_by lists first.";
+    OwnedByFile = "owned_by_file", Conflict, "Owned by a file", "Change it in the file that the detail names; a saved change applies within seconds.";
     BucketMismatch = "bucket_mismatch", Conflict, "Another bucket holds it", "Leave the bucket header out, or name the dataset's bucket.";
     IndexMismatch = "index_mismatch", Conflict, "The index was made another way", "Name what the detail says the index was made with, or drop the index and make it anew.";
     IndexOutdated = "index_outdated", Conflict, "Index outdated", "Refresh the index; until then it would show what the rules no longer do.";

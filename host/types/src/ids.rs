@@ -40,8 +40,16 @@ fn is_actor(text: &str) -> bool {
     (1..=128).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
 fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == 64 && is_hex(text)
+}
+
+fn is_grant(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(key, own)| is_slug(key) && own.len() == 16 && is_hex(own))
 }
 
 fn is_request(text: &str) -> bool {
@@ -132,6 +140,10 @@ id!(/// What people call a key; the actor of its requests.
     KeyName, "a key name", is_slug, SLUG);
 id!(/// The public id of a key.
     KeyId, "a key id", is_slug, SLUG);
+id!(/// The id of a grant: its key's, a dot, and what tells it from the key's others.
+    GrantId, "a grant id", is_grant, "a key id, a dot and 16 lower-case hexadecimal digits");
+id!(/// The name of a group of keys that a file grants the same to.
+    GroupName, "a group name", is_slug, SLUG);
 id!(/// The id of a profile.
     ProfileId, "a profile id", is_profile, "1 to 64 letters, digits, - and _");
 id!(/// The name of a bucket: `primary`, `profile:ada`.
@@ -156,6 +168,18 @@ impl BucketName {
     /// The bucket's name as the host of a URL: `profile:ada` is `lakehouse-profile-ada`.
     pub fn url_host(&self) -> String {
         format!("lakehouse-{}", self.0.replace([':', '_'], "-").to_ascii_lowercase())
+    }
+}
+
+impl GrantId {
+    /// The id of a grant of this key.
+    pub fn of(key: &KeyId, own: [u8; 8]) -> Self {
+        Self(format!("{key}.{:016x}", u64::from_be_bytes(own)).into())
+    }
+
+    /// The key whose grant it is.
+    pub fn key(&self) -> &str {
+        self.0.split_once('.').map_or(&self.0, |(key, _)| key)
     }
 }
 
@@ -214,7 +238,7 @@ impl Digest {
 
 #[cfg(test)]
 mod tests {
-    use super::{BucketName, DatasetName, Digest, ProfileId};
+    use super::{BucketName, DatasetName, Digest, GrantId, KeyId, ProfileId};
 
     #[test]
     fn slugs_begin_with_a_letter_and_end_in_time() {
@@ -231,6 +255,16 @@ mod tests {
         assert_eq!(BucketName::new("profile:ada").unwrap().url_host(), "lakehouse-profile-ada");
         assert!(BucketName::new("profile:").is_err());
         assert!(ProfileId::new("Ada_1-x").is_ok());
+    }
+
+    #[test]
+    fn a_grants_id_tells_its_key() {
+        let id = GrantId::of(&KeyId::new("k-1_x").unwrap(), [0, 1, 2, 3, 4, 5, 6, 0xff]);
+        assert_eq!((id.as_str(), id.key()), ("k-1_x.00010203040506ff", "k-1_x"));
+        assert_eq!(GrantId::new(id.as_str()), Ok(id));
+        for bad in ["k1", "k1.", "k1.0001020304050", "k1.00010203040506FF", ".00010203040506ff", "K.00010203040506ff"] {
+            assert!(GrantId::new(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

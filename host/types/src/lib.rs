@@ -13,8 +13,8 @@ pub use clock::{Clock, ManualClock, SystemClock, random_bytes};
 pub use code::{Code, ErrorKind};
 pub use fault::{Fault, Members};
 pub use ids::{
-    Actor, BucketName, CertificateId, ColumnName, DatasetId, DatasetName, Digest, IdError, IndexId, IndexName, JobId, KeyId,
-    KeyName, PluginName, ProfileId, QueryId, RequestId, RuleName, SourceName, ViewName,
+    Actor, BucketName, CertificateId, ColumnName, DatasetId, DatasetName, Digest, GrantId, GroupName, IdError, IndexId,
+    IndexName, JobId, KeyId, KeyName, PluginName, ProfileId, QueryId, RequestId, RuleName, SourceName, ViewName,
 };
 pub use progress::{Progress, Unwatched};
 pub use secret::Secret;

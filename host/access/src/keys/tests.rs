@@ -13,20 +13,21 @@ fn start() -> DateTime<Utc> {
     "2026-01-02T03:04:05Z".parse().unwrap()
 }
 
-fn by() -> Stamp {
+pub(crate) fn by() -> Stamp {
     let actor = Actor::new("ada").unwrap();
     Stamp { actor, role: "admin".into(), profile: None, request_id: RequestId::new("req-1").unwrap(), at: start() }
 }
 
-struct Door {
-    meta: Meta,
-    journal: Journal,
-    clock: Arc<ManualClock>,
-    keys: Keys,
+/// Keys over memory.
+pub(crate) struct Door {
+    pub(crate) meta: Meta,
+    pub(crate) journal: Journal,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) keys: Keys,
 }
 
 impl Door {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let specs = vec![BucketSpec { name: BucketName::primary(), kind: BucketKind::Memory }];
         let buckets = Buckets::open(specs, BucketOptions::new(tokio::runtime::Handle::current())).await.unwrap();
         let meta = Meta::open(&buckets.primary(), MetaOptions::default()).await.unwrap();
@@ -36,11 +37,11 @@ impl Door {
         Self { meta, journal, clock, keys }
     }
 
-    async fn reopen(&mut self) {
+    pub(crate) async fn reopen(&mut self) {
         self.keys = Keys::open(self.meta.clone(), self.journal.clone(), self.clock.clone()).await.unwrap();
     }
 
-    async fn create(&self, body: Value) -> Result<NewKey, AccessError> {
+    pub(crate) async fn create(&self, body: Value) -> Result<NewKey, AccessError> {
         self.keys.create(&by(), serde_json::from_value::<CreateKey>(body).unwrap()).await
     }
 
@@ -215,14 +216,21 @@ async fn an_admin_key_of_the_environment_may_have_any_form() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_admin_key_does_not_come_back_with_the_environment() {
-    let door = Door::new().await;
+    let mut door = Door::new().await;
     let given = "correct-horse-battery-staple";
     let admin = door.keys.bootstrap(Some(given.into())).await.unwrap().unwrap();
+    let let_in = door.keys.authenticate(given).unwrap();
+    door.keys.keep_uses().await.unwrap();
     door.keys.revoke(&by(), &admin.id).await.unwrap();
+    door.clock.advance(Duration::seconds(30));
     let error = door.keys.bootstrap(Some(given.into())).await.unwrap_err();
     assert!(matches!(error, AccessError::BootstrapSpent), "{error}");
-    assert!(!door.is_open_to(given));
+    assert!(!door.is_open_to(given) && !door.keys.still_admits(&let_in));
     door.keys.bootstrap(Some("a-new-text-of-enough-length".into())).await.unwrap().expect("nobody could come in");
+    assert!(!door.keys.still_admits(&let_in), "it has the same id, and is another key");
+    assert_eq!(door.keys.list()[0].last_used_at, None);
+    door.reopen().await;
+    assert_eq!(door.keys.list()[0].last_used_at, None);
     assert!(door.is_open_to("a-new-text-of-enough-length") && !door.is_open_to(given));
 }
 
@@ -295,4 +303,38 @@ async fn the_stored_form_stays_as_it_is() {
     assert_eq!(serde_json::to_string(&record).unwrap(), golden);
     assert!(bool::from(record.secret.matches("lk_kabcdefghij_secret")), "the digest too is part of the format");
     assert_eq!(record.info.role, Role::Operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_use_of_a_key_is_known_and_survives_once_it_was_kept() {
+    let mut door = Door::new().await;
+    let one = door.create(json!({"name": "one", "role": "reader"})).await.unwrap();
+    let other = door.create(json!({"name": "other", "role": "reader"})).await.unwrap();
+    let last = |door: &Door, id: &KeyId| door.keys.list().into_iter().find(|key| key.info.id == *id).unwrap().last_used_at;
+    for text in [format!("{}x", one.key), format!("lk_{}_wrong", one.id), "lk_knobody_wrong".to_owned()] {
+        assert!(!door.is_open_to(&text));
+    }
+    door.keys.why_ignored(&one.key);
+    assert_eq!(last(&door, &one.id), None, "whoever is turned away used nothing");
+    assert_eq!(door.keys.keep_uses().await.unwrap(), 0);
+
+    assert!(door.is_open_to(&one.key));
+    assert_eq!(last(&door, &one.id), Some(start()));
+    door.clock.advance(Duration::seconds(59));
+    assert!(door.is_open_to(&one.key));
+    assert_eq!(last(&door, &one.id), Some(start()), "to a minute");
+    assert_eq!(door.keys.keep_uses().await.unwrap(), 1);
+    assert_eq!(door.keys.keep_uses().await.unwrap(), 0, "once");
+    door.clock.advance(Duration::seconds(1));
+    assert!(door.is_open_to(&one.key));
+    let kept = start() + Duration::seconds(60);
+    assert_eq!(last(&door, &one.id), Some(kept));
+    assert_eq!(door.keys.keep_uses().await.unwrap(), 1);
+    door.clock.advance(Duration::hours(1));
+    door.keys.revoke(&by(), &one.id).await.unwrap();
+    assert!(!door.is_open_to(&one.key));
+    assert_eq!(last(&door, &one.id), Some(kept), "a revoked key keeps its last use, and is used no more");
+    door.reopen().await;
+    assert_eq!((last(&door, &one.id), last(&door, &other.id)), (Some(kept), None));
+    assert_eq!(door.journal.stats().total_events_created, 3, "no use is journaled");
 }

@@ -13,6 +13,7 @@ fn principal(role: Role, grants: &Value) -> Principal {
         profiles: Vec::new(),
         default_profile: None,
         expires_at: None,
+        narrowings: 0,
     }
 }
 

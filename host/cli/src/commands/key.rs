@@ -12,7 +12,7 @@ use crate::{
 pub(crate) async fn key(console: Console, client: Client, command: Key) -> Result<(), Failure> {
     match command {
         Key::Create(create) => {
-            let made = client.post(&["admin", "keys"], &body(&create)?).await?;
+            let made = client.post(&["admin", "keys"], &body(&create)).await?;
             if !console.person {
                 return console.write_json(&made);
             }
@@ -23,7 +23,7 @@ pub(crate) async fn key(console: Console, client: Client, command: Key) -> Resul
         }
         Key::List => {
             let keys = client.list(&["admin", "keys"], "keys").await?;
-            console.objects(&keys, &["id", "name", "role", "grants", "created_at", "expires_at", "revoked_at"])
+            console.objects(&keys, &["id", "name", "role", "grants", "created_at", "last_used_at", "expires_at", "revoked_at"])
         }
         Key::Revoke { id } => {
             let answer = client.delete(&["admin", "keys", &id]).await?;
@@ -32,12 +32,11 @@ pub(crate) async fn key(console: Console, client: Client, command: Key) -> Resul
     }
 }
 
-fn body(create: &CreateKey) -> Result<Value, Failure> {
+fn body(create: &CreateKey) -> Value {
     let mut body = Map::new();
     body.insert("name".into(), json!(create.name));
     body.insert("role".into(), json!(create.role));
-    let grants = create.grants.iter().map(|grant| parse_grant(grant)).collect::<Result<Vec<_>, _>>()?;
-    body.insert("grants".into(), Value::Array(grants));
+    body.insert("grants".into(), create.grants.iter().map(|grant| grant.0.clone()).collect());
     body.insert("profiles".into(), json!(create.profiles));
     if let Some(profile) = &create.default_profile {
         body.insert("default_profile".into(), json!(profile));
@@ -45,31 +44,5 @@ fn body(create: &CreateKey) -> Result<Value, Failure> {
     if let Some(time) = &create.expires_at {
         body.insert("expires_at".into(), json!(time));
     }
-    Ok(Value::Object(body))
-}
-
-/// `view:candidates_safe` or `dataset:*:read,write`.
-fn parse_grant(text: &str) -> Result<Value, Failure> {
-    let mut parts = text.splitn(3, ':');
-    let (target, name, verbs) = (parts.next().unwrap_or_default(), parts.next(), parts.next().unwrap_or("read"));
-    let (Some(name), true) = (name, matches!(target, "dataset" | "view" | "index" | "profile" | "source")) else {
-        return Err(Failure::Usage(format!("{text:?} is no grant: write dataset|view|index|profile|source:NAME[:read,write]")));
-    };
-    let verbs: Vec<&str> = verbs.split(',').map(str::trim).collect();
-    Ok(json!({ target: name, "verbs": verbs }))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::parse_grant;
-
-    #[test]
-    fn a_grant_reads_by_default() {
-        assert_eq!(parse_grant("view:candidates_safe").unwrap(), json!({"view": "candidates_safe", "verbs": ["read"]}));
-        assert_eq!(parse_grant("dataset:*:read,write").unwrap(), json!({"dataset": "*", "verbs": ["read", "write"]}));
-        assert!(parse_grant("candidates").is_err());
-        assert!(parse_grant("bucket:x").is_err());
-    }
+    Value::Object(body)
 }

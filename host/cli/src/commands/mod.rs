@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod compile;
+mod grant;
 mod index;
 mod ingest;
 mod ingest_source;
@@ -19,6 +20,7 @@ mod upload;
 mod view;
 
 pub(crate) use compile::compile_component;
+pub(crate) use grant::grant;
 pub(crate) use index::index;
 pub(crate) use ingest::{dataset_name, format_of, ingest};
 pub(crate) use job::jobs;

@@ -1,7 +1,7 @@
 //! Keys: who may come in, as what, to what.
 
 use axum::extract::State;
-use lakehouse_engine::{Action, CreateKey, Grant, KeyInfo, Role};
+use lakehouse_engine::{Action, CreateKey, Grant, KeyInfo, ListedKey, Role};
 use lakehouse_types::{Code, KeyId, KeyName, ProfileId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -70,6 +70,7 @@ struct KeyBody {
     id: String,
     name: String,
     role: String,
+    /// In a list all that are in force, those of the access file among them.
     #[schema(value_type = Vec<GrantBody>)]
     grants: Vec<Grant>,
     profiles: Vec<String>,
@@ -81,6 +82,9 @@ struct KeyBody {
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked_at: Option<String>,
+    /// To a minute or so; absent when it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<String>,
 }
 
 impl From<KeyInfo> for KeyBody {
@@ -96,7 +100,14 @@ impl From<KeyInfo> for KeyBody {
             created_by: record.created_by.to_string(),
             expires_at: record.expires_at.map(|at| at.to_rfc3339()),
             revoked_at: record.revoked_at.map(|at| at.to_rfc3339()),
+            last_used_at: None,
         }
+    }
+}
+
+impl From<ListedKey> for KeyBody {
+    fn from(listed: ListedKey) -> Self {
+        Self { last_used_at: listed.last_used_at.map(|at| at.to_rfc3339()), ..listed.info.into() }
     }
 }
 

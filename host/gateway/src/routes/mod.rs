@@ -8,6 +8,7 @@ mod compaction;
 mod datasets;
 mod dry_run;
 mod erasure;
+mod grants;
 mod health;
 mod indexes;
 pub(crate) mod ingest;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Vec<Route> {
         truth::routes(),
         journal::routes(),
         keys::routes(),
+        grants::routes(),
     ]
     .into_iter()
     .flatten()

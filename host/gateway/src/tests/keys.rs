@@ -15,21 +15,21 @@ use tower::ServiceExt;
 use super::{ADMIN, Lake};
 
 /// Less than a query's deadline.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Lake {
     /// The id and the text of a new key.
-    async fn key_and_id(&self, body: Value) -> (String, String) {
+    pub(super) async fn key_and_id(&self, body: Value) -> (String, String) {
         let made = self.post("/admin/keys", body).await.expect(201);
         (made["id"].as_str().unwrap().to_owned(), made["key"].as_str().unwrap().to_owned())
     }
 
-    async fn revoke(&self, id: &str) {
+    pub(super) async fn revoke(&self, id: &str) {
         self.call(ADMIN, Method::DELETE, &format!("/admin/keys/{id}"), None).await.expect(204);
     }
 
     /// A lake with enough rows to join, and no limit to an answer of them.
-    async fn with_numbers(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(super) async fn with_numbers(change: impl FnOnce(&mut Settings)) -> Self {
         let lake = Self::start_with(|settings| {
             settings.query.max_rows = u64::MAX;
             change(settings);
@@ -41,7 +41,7 @@ impl Lake {
     }
 
     /// An answer of more rows than anybody reads.
-    async fn endless_rows(&self, key: &str, accept: &str) -> axum::body::BodyDataStream {
+    pub(super) async fn endless_rows(&self, key: &str, accept: &str) -> axum::body::BodyDataStream {
         let body = json!({"sql": "SELECT a.id FROM numbers a CROSS JOIN numbers b CROSS JOIN numbers c"});
         let request = Request::post("/query/sql")
             .header("x-api-key", key)

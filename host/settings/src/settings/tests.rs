@@ -163,6 +163,7 @@ fn a_folder_is_loaded_and_its_paths_are_rooted() {
     std::fs::write(dir.path().join("lakehouse.toml"), "[buckets.far]\npath = \"/mnt/far\"\n").unwrap();
     let settings = Settings::load(dir.path()).unwrap().rooted(Path::new("/srv/lake"));
     assert_eq!(settings.truth.dir, dir.path().join("truth"));
+    assert_eq!(settings.auth.access_file, dir.path().join("access.toml"));
     assert_eq!(settings.query.spill_path, Path::new("/srv/lake/spill"));
     assert_eq!(settings.plugins.cache_path, Path::new("/srv/lake/cache/components"));
     let path = |name: &str| match &settings.buckets[name] {
