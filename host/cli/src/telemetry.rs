@@ -21,9 +21,10 @@ use tracing_subscriber::{
 
 use crate::{console, failure::Failure};
 
-/// Unless they are named: the reader of Delta logs quotes in its errors what it cannot read, values too, and the metadata store tells
-/// much at its start.
-const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off,deltalake_core=warn,slatedb=warn";
+/// Unless they are named: the reader of Delta logs quotes in its errors what it cannot read, values too; planners quote statements with
+/// their literals, HTTP/2 what headers hold; and the metadata store tells much at its start.
+const QUIET: &str = "buoyant_kernel=off,buoyant_kernel_engine=off,datafusion=warn,deltalake_core=warn,h2=info,hyper=info,slatedb=warn,\
+                     sqlparser=info";
 /// Our own spans and no library's: what their targets begin with.
 const OURS: &str = "lakehouse";
 /// How long the collector may take for one delivery.
