@@ -96,7 +96,6 @@ pub(crate) struct History {
 
 #[derive(Default)]
 struct Queries {
-    /// Ids are in the order of their making.
     live: BTreeMap<QueryId, Arc<Live>>,
     ended: VecDeque<QueryRecord>,
     /// All that ended since the start, by state and code.
@@ -132,7 +131,9 @@ impl History {
 
     /// Those that run, the oldest first.
     pub(crate) fn running(&self) -> Vec<QueryRecord> {
-        self.queries.lock().live.values().map(|live| live.now()).collect()
+        let mut live: Vec<Arc<Live>> = self.queries.lock().live.values().cloned().collect();
+        live.sort_by_key(|one| one.began);
+        live.iter().map(|one| one.now()).collect()
     }
 
     /// All that are known: the ended ones in the order of their ends, then those that run.

@@ -11,8 +11,8 @@ use datafusion::config::ConfigOptions;
 use datafusion::datasource::physical_plan::{FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
+use datafusion::physical_expr::expressions::DynamicFilterTracking;
 use datafusion::physical_expr::{PhysicalExpr, conjunction, utils::split_conjunction};
-use datafusion::physical_expr_common::physical_expr::is_dynamic_physical_expr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -41,7 +41,7 @@ impl PhysicalOptimizerRule for LateDecoding {
 fn informed(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     let (config, source) = node.downcast_ref::<DataSourceExec>()?.downcast_to_file_source::<ParquetSource>()?;
     let predicate = source.filter()?;
-    if !is_dynamic_physical_expr(&predicate) {
+    if !is_dynamic(&predicate) {
         return None;
     }
     // The keys that a join needs come first: what else is asked of a row is then asked of few. Push-down repeats what the table was asked.
@@ -51,7 +51,12 @@ fn informed(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
             parts.push(Arc::clone(part));
         }
     }
-    parts.sort_by_key(|part| !is_dynamic_physical_expr(part));
+    parts.sort_by_key(|part| !is_dynamic(part));
     let source = source.with_predicate(conjunction(parts)).with_pushdown_filters(true);
     Some(DataSourceExec::from_data_source(FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build()))
+}
+
+/// Whether a join still has something to say in it.
+fn is_dynamic(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    DynamicFilterTracking::classify(expr).contains_dynamic_filter()
 }

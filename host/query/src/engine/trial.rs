@@ -19,7 +19,7 @@ use futures::TryStreamExt;
 use lakehouse_access::Caller;
 use lakehouse_catalog::{RuleKind, ViewStack};
 use lakehouse_plugins::{PluginError, VersionedName};
-use lakehouse_types::{ColumnName, Digest, Fault, RuleName};
+use lakehouse_types::{Actor, ColumnName, Digest, Fault, RuleName};
 use serde_json::{Map, Value};
 
 use super::{QueryEngine, planning, reading::quoted, scope::Scope};
@@ -28,6 +28,7 @@ use crate::{
     format::{self, Format},
     govern::Governed,
     names::{Relations, SCHEMA},
+    params::Params,
     run::{self, Answer, Bounds},
     view::{self, Layer, Reader},
     watch::Watch,
@@ -104,15 +105,14 @@ impl QueryEngine {
     /// deadline does. A rule that does not resolve or fails is no error: the report says which.
     pub async fn try_view(&self, caller: &Caller, trial: ViewTrial) -> Result<TrialReport, QueryError> {
         let deadline = self.options.deadline;
-        let ends = Instant::now() + deadline;
+        let asking = Asking { caller: caller.principal.name.clone(), ends: Instant::now() + deadline, deadline };
         let scope = self.scope(caller)?;
         let ViewTrial { stack, sample } = trial;
         let base = self.base_of(&scope, &stack).await?;
         let rows = match sample {
             Sample::Rows(rows) => sample_of(&base.schema(), &rows)?,
             Sample::First(rows) => {
-                let answer =
-                    self.ask(base, format!("SELECT * FROM {SAMPLE} LIMIT {}", rows.min(MAX_SAMPLE_ROWS)), ends, deadline);
+                let answer = self.ask(&asking, base, format!("SELECT * FROM {SAMPLE} LIMIT {}", rows.min(MAX_SAMPLE_ROWS)));
                 let Answer { schema, batches, .. } = answer.await?;
                 arrow::compute::concat_batches(&schema, &batches.try_collect::<Vec<_>>().await?)
                     .map_err(|_| QueryError::Internal { detail: "sample rows did not fit together".into() })?
@@ -125,7 +125,7 @@ impl QueryEngine {
         }
         let table = self.layer(&scope, &stack, rows).await?;
         // One partition, so that rows stay in their order.
-        let answer = self.ask(Arc::clone(&table), format!("SELECT * FROM {SAMPLE}"), ends, deadline).await;
+        let answer = self.ask(&asking, Arc::clone(&table), format!("SELECT * FROM {SAMPLE}")).await;
         let shown = match answer {
             Ok(answer) => shown(answer).await,
             Err(error) => Err(error),
@@ -133,7 +133,7 @@ impl QueryEngine {
         match shown {
             Ok(shown) => Ok(TrialReport { rules, sampled, shown: Some(shown) }),
             Err(QueryError::Rule { .. }) => {
-                self.blame(&table, &mut rules, ends, deadline).await?;
+                self.blame(&asking, &table, &mut rules).await?;
                 Ok(TrialReport { rules, sampled, shown: None })
             }
             Err(error) => Err(error),
@@ -213,16 +213,10 @@ impl QueryEngine {
     }
 
     /// Finds the rules that fail on the rows.
-    async fn blame(
-        &self,
-        table: &Arc<dyn TableProvider>,
-        rules: &mut [RuleTrial],
-        ends: Instant,
-        deadline: Duration,
-    ) -> Result<(), QueryError> {
+    async fn blame(&self, asking: &Asking, table: &Arc<dyn TableProvider>, rules: &mut [RuleTrial]) -> Result<(), QueryError> {
         for one in rules {
             let sql = format!("SELECT {} FROM {SAMPLE}", quoted(one.column.as_str()));
-            let asked = match self.ask(Arc::clone(table), sql, ends, deadline).await {
+            let asked = match self.ask(asking, Arc::clone(table), sql).await {
                 Ok(answer) => answer.batches.try_collect::<Vec<_>>().await.map(drop),
                 Err(error) => Err(error),
             };
@@ -236,19 +230,14 @@ impl QueryEngine {
     }
 
     /// One statement over the rows, as a query of the server's.
-    async fn ask(
-        &self,
-        table: Arc<dyn TableProvider>,
-        sql: String,
-        ends: Instant,
-        deadline: Duration,
-    ) -> Result<Answer, QueryError> {
-        let place = self.admission.enter(ends).await?;
+    async fn ask(&self, asking: &Asking, table: Arc<dyn TableProvider>, sql: String) -> Result<Answer, QueryError> {
+        let (ends, deadline) = (asking.ends, asking.deadline);
+        let place = self.admission.enter(&asking.caller, ends).await?;
         let watch = Watch::until(ends, deadline);
         let max_rows = MAX_SAMPLE_ROWS as u64;
         let job = planning::Job {
             sql,
-            params: Vec::new(),
+            params: Params::default(),
             max_sql_bytes: usize::MAX,
             max_rows,
             relations: Arc::new(Only(table)),
@@ -259,6 +248,13 @@ impl QueryEngine {
         };
         run::start(&self.cpu, Bounds { ends, deadline, max_rows, place, watch }, job.stream()).await
     }
+}
+
+/// Who tries, and how long it may take.
+struct Asking {
+    caller: Actor,
+    ends: Instant,
+    deadline: Duration,
 }
 
 fn lost() -> QueryError {

@@ -10,9 +10,7 @@ const LONG: &str =
     "SELECT count(*) FROM people a, people b, people c, people d, people e WHERE a.name || b.name = c.name || d.name || e.name";
 
 async fn states(host: &Host, caller: &Caller) -> String {
-    host.text(caller, "SELECT state, code, statement, rows FROM system.queries WHERE state <> 'running' ORDER BY id")
-        .await
-        .unwrap()
+    host.text(caller, "SELECT state, code, statement, rows FROM system.queries WHERE state <> 'running'").await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
