@@ -73,11 +73,8 @@ async fn a_grant_counts_at_once_and_survives_a_kill_and_so_does_its_end() {
 /// T-61, for grants as for keys.
 #[tokio::test]
 async fn an_open_answer_ends_when_its_grant_does() {
-    let lake = Lake::start_with(Options {
-        config: Some("[query]\nmax_rows = 1000000000\n".to_owned()),
-        ..Options::default()
-    })
-    .await;
+    let lake =
+        Lake::start_with(Options { config: Some("[query]\nmax_rows = 1000000000\n".to_owned()), ..Options::default() }).await;
     let numbers: String = (0..2_000).map(|id| format!("{id}\n")).collect();
     lake.ingest("numbers", format!("id\n{numbers}")).await.expect_ok();
     let reader = lake.new_key("rita", "reader", json!([])).await;
