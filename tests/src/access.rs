@@ -44,6 +44,7 @@ fn allowed(method: &Method, path: &str) -> &'static str {
         ("DELETE", "/catalog/datasets/by-name/{name}" | "/catalog/datasets/{name}") => "aw",
         (_, "/catalog/datasets/by-name/{name}/tombstone") => "aw",
         ("POST" | "DELETE" | "PUT", path) if path.starts_with("/catalog/") => "ao",
+        ("GET", "/catalog/views/{name}/versions") => "ao",
         (_, path) if path.starts_with("/plugins") => "ao",
         ("POST", "/vectors/refresh/{dataset}" | "/vectors/profile/{id}/activate") | ("DELETE", "/vectors/indexes/{name}") => "ao",
         ("GET", "/metrics") | ("POST", "/catalog/migrate-buckets") => "ao",

@@ -78,14 +78,14 @@ async fn components_and_keys_are_managed() {
     lake.ingest("people", "id\n1\n").await.expect_ok();
     assert!(lakehouse(&lake, &["grant", "add", "analyst", "dataset:people", "dataset:others:read"], "").status.success());
     lake.as_key(secret).sql("SELECT id AS n FROM people").await.expect_cell("n", 1);
-    let grants = json_of(&lakehouse(&lake, &["grant", "list", "--key", "analyst"], ""));
+    let grants = json_of(&lakehouse(&lake, &["grant", "list", "--of", "analyst"], ""));
     assert_eq!(grants.as_array().map(Vec::len), Some(3), "{grants}");
     assert!(lakehouse(&lake, &["grant", "remove", "analyst", "dataset:people"], "").status.success());
     lake.as_key(secret).sql("SELECT id AS n FROM people").await.expect_problem("unknown_table");
     let id = grants.as_array().unwrap().iter().find(|given| given["grant"]["view"] == "v").unwrap()["id"].as_str().unwrap();
     assert!(lakehouse(&lake, &["grant", "remove", id], "").status.success());
     let none = lakehouse(&lake, &["grant", "remove", "analyst", "view:v"], "");
-    assert!(String::from_utf8_lossy(&none.stderr).contains("lakehouse grant list --key analyst"));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("lakehouse grant list --of analyst"));
     assert_eq!(none.status.code(), Some(2));
     assert_eq!(lakehouse(&lake, &["grant", "add", "nobody", "view:v"], "").status.code(), Some(1));
     assert_eq!(lakehouse(&lake, &["grant", "add", "analyst", "v"], "").status.code(), Some(2));

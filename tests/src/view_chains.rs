@@ -229,7 +229,7 @@ async fn a_definition_is_tried_before_it_is_in_force() {
         (&json!(true), &json!(5), &json!(4), &json!(1)),
         "{of_base}"
     );
-    assert_eq!(of_base["columns"], json!([{ "name": "id", "type": "int64" }, { "name": "name", "type": "text" }]));
+    assert_eq!(of_base["columns"], json!([{ "name": "id", "type": "integer" }, { "name": "name", "type": "text" }]));
     assert_eq!(of_base["rules"][0]["rule"], "mask");
     assert!(of_base["rules"][0]["digest"].is_string() && of_base["rules"][0].get("problem").is_none(), "{of_base}");
     let of_view = lake.validate(with("grown", "limit", json!(2))).await.expect_ok();

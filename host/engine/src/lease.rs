@@ -88,7 +88,7 @@ where
             Err(error) => Some((Err(error), None)),
         }
     });
-    open.boxed()
+    open.fuse().boxed()
 }
 
 #[cfg(test)]

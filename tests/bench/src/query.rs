@@ -75,7 +75,7 @@ async fn load(engine: &Arc<Engine>, caller: &Caller) -> Result<(), Failure> {
         "columns": ["candidate_id", "state", "skills"],
         "column_redactions": { "candidate_id": { "mask": { "keep_prefix": 3, "keep_suffix": 2 } } },
     });
-    engine.put_view(caller, from_value(view)?).await?;
+    engine.put_view(caller, from_value(view)?, None).await?;
     Ok(())
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct CreateKey {
 const GRANT: &str = "\
 Examples:
   lakehouse grant list                                what all keys may name, and where it is written down
-  lakehouse grant list --key analyst
+  lakehouse grant list --of analyst
   lakehouse grant add analyst view:candidates_safe index:resumes
   lakehouse grant add loader 'dataset:*:read,write'
   lakehouse grant remove analyst view:candidates_safe
@@ -66,12 +66,13 @@ pub(crate) enum Grant {
     List {
         /// Of this key alone, by its id or name
         #[arg(long, value_name = "KEY")]
-        key: Option<String>,
+        of: Option<String>,
     },
     /// Let a key name more, from its next request on
     Add {
         /// The key's id or name
-        key: String,
+        #[arg(value_name = "KEY")]
+        of: String,
         #[arg(required = true, value_name = "GRANT")]
         grants: Vec<GrantSpec>,
     },

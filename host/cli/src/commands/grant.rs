@@ -13,7 +13,7 @@ const GRANTS: [&str; 2] = ["admin", "grants"];
 
 pub(crate) async fn grant(console: Console, client: Client, command: Grant) -> Result<(), Failure> {
     match command {
-        Grant::List { key } => {
+        Grant::List { of: key } => {
             let grants = list(&client, key.as_deref()).await?;
             if !console.person {
                 return console.write_json(&Value::Array(grants));
@@ -22,7 +22,7 @@ pub(crate) async fn grant(console: Console, client: Client, command: Grant) -> R
             let rows: Vec<Value> = grants.iter().map(row).collect();
             console.objects(&rows, &["key", "grant", "verbs", "origin", "id"])
         }
-        Grant::Add { key, grants } => {
+        Grant::Add { of: key, grants } => {
             for GrantSpec(grant) in grants {
                 let given = client.post(&GRANTS, &json!({ "key": key, "grant": grant })).await?;
                 if console.person {
@@ -81,7 +81,7 @@ fn id_of(present: &[Value], GrantSpec(wanted): &GrantSpec, key: &str) -> Result<
     match same.first() {
         Some(given) => Ok(plain(&given["id"])),
         None => Err(Failure::Usage(format!(
-            "key {key:?} has no grant to {}; `lakehouse grant list --key {key}` shows those that it has",
+            "key {key:?} has no grant to {}; `lakehouse grant list --of {key}` shows those that it has",
             words(wanted)
         ))),
     }
@@ -128,6 +128,6 @@ mod tests {
         let present = [given("k.1", "file"), given("k.2", "key")];
         assert_eq!(id_of(&present, &"dataset:people:read,write".parse().unwrap(), "ada").unwrap(), "k.2");
         let told = id_of(&present, &"dataset:people".parse().unwrap(), "ada").unwrap_err().to_string();
-        assert!(told.contains("grant list --key ada"), "{told}");
+        assert!(told.contains("grant list --of ada"), "{told}");
     }
 }
