@@ -94,7 +94,17 @@ fn statement(request: &ReadRequest<'_>) -> Result<String, QueryError> {
     match request.filter {
         None => Ok(select),
         // Written anew from what was understood: brackets, quotes and comments of the text cannot reach beyond it.
-        Some(filter) => Ok(format!("{select} WHERE ({})", guard::admit_expression(filter)?.expr)),
+        Some(filter) => Ok(format!("{select} WHERE ({})", rewritten(filter)?)),
+    }
+}
+
+/// The filter as text that is understood as the filter was. A literal with a backslash before a quote is not written so that it is.
+fn rewritten(filter: &str) -> Result<String, QueryError> {
+    let understood = guard::admit_expression(filter)?.expr;
+    let written = understood.to_string();
+    match guard::admit_expression(&written) {
+        Ok(again) if again.expr == understood => Ok(written),
+        _ => Err(QueryError::Syntax { message: "a text with a backslash before a quote cannot be compared here".into() }),
     }
 }
 
@@ -114,6 +124,12 @@ mod tests {
     fn a_filter_is_one_expression_however_it_is_written() {
         let check = |filter: &str| statement(&read(&["id"], Some(filter)));
         assert_eq!(check("a = 1 OR b = 2").unwrap(), r#"SELECT "id" AS "0" FROM "people" WHERE (a = 1 OR b = 2)"#);
+        // A literal ends where it ends, however it is written again.
+        for other in ["a = '\\'' OR (SELECT 1) = 1 --'", "a = '\\'') UNION SELECT secret FROM t --'", "a = 'x\\''"] {
+            let written = check(other);
+            assert!(written.is_err(), "{other}: {written:?}");
+        }
+        assert!(check("a = 'x\\y' AND b = 'it''s'").is_ok());
         for other in ["1 = 1) UNION SELECT secret FROM t WHERE (1 = 1", "", "a = 1;", "a = 1; DROP TABLE t", "a = 'x", "a = 1)"] {
             assert!(check(other).is_err(), "{other}");
         }
