@@ -52,6 +52,10 @@ torture: components ## the trials that could go on for ever, for long: kills, po
 	@bash .ci/setup tests
 	@LAKEHOUSE_TORTURE=1 $(CARGO) test --locked --release --workspace --test trials -- --test-threads=2 crash:: power:: faults:: damage:: beside::
 
+fuzz-api: build ## ask every route for whatever fits its document and what does not, for long (MAX_EXAMPLES=200, SEED)
+	@bash .ci/setup tests
+	@$(CARGO_TARGET_DIR)/fuzzer/bin/python tests/fuzz/fuzz.py $(BUILD)/lakehouse
+
 lint: setup ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
@@ -79,4 +83,4 @@ bench-query: build ## measure what queries promise, beside DataFusion and DuckDB
 doc: setup ## the API documentation of our crates
 	$(CARGO) doc --locked --no-deps --workspace
 
-.PHONY: help setup components build demo serve test torture lint bench-core bench-search bench-storage bench-query doc
+.PHONY: help setup components build demo serve test torture fuzz-api lint bench-core bench-search bench-storage bench-query doc
