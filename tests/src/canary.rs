@@ -57,7 +57,7 @@ async fn no_value_is_told_whatever_goes_wrong_with_it() {
     let config = format!("[log]\nlevel = \"debug\"\n[trace]\notlp_endpoint = \"http://{}\"\n", collector.address);
     let env = vec![("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "200".to_owned())];
     let lake = Lake::start_with(Options { config: Some(config), env, ..Options::default() }).await;
-    let row = |id: u32| json!({ "id": format!("{CANARY}-{id}"), "note": format!("{CANARY} {id}"), "n": id, "grp": if id % 2 == 0 { "a" } else { CANARY } });
+    let row = |id: u32| json!({ "id": format!("{CANARY}-{id}"), "note": format!("{CANARY} {id}"), "n": id, "grp": if id.is_multiple_of(2) { "a" } else { CANARY } });
     let rows: String = (0..200).map(|id| format!("{}\n", row(id))).collect();
     lake.ingest_with("dataset=birds&format=ndjson&key=id", rows).await.expect_ok();
     lake.push("evil", component("evil")).await;

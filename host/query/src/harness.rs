@@ -126,7 +126,7 @@ impl Lake {
         let ends = Instant::now() + deadline;
         let watch = Watch::until(ends, deadline);
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let bounds = Bounds { ends, deadline, max_rows, place, watch: Arc::clone(&watch) };
+        let bounds = Bounds { ends, deadline, max_rows, place: place.into(), watch: Arc::clone(&watch) };
         let job = Job {
             sql: sql.to_owned(),
             params: params.to_vec().into(),

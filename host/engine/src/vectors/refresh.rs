@@ -80,7 +80,7 @@ impl Engine {
         let (engine, caller, name) = (Arc::clone(self), caller.clone(), name.clone());
         let cpu = self.cpu.handle();
         // Every row is looked at: on the query threads, which may be busy without anybody's request being late.
-        let work = async move { engine.refresh_now(&caller, &name, what, progress).await };
+        let work = async move { Box::pin(engine.refresh_now(&caller, &name, what, progress)).await };
         let running = async move { cpu.spawn(work).await.map_err(|_| EngineError::Lost("a refresh ended early"))? };
         self.changes.to_the_end(running).await
     }

@@ -145,7 +145,7 @@ async fn compact_all(State(app): State<App>, Who(caller): Who, later: Later) -> 
     let (engine, asking) = (app.engine.clone(), caller.clone());
     later::answer(&app, &caller, later, "compact", "all".to_owned(), |progress| async move {
         let (mut reports, mut failed) = (Vec::new(), Vec::new());
-        for (dataset, outcome) in engine.compact_all(&asking, progress).await? {
+        for (dataset, outcome) in Box::pin(engine.compact_all(&asking, progress)).await? {
             match outcome {
                 Ok(compaction) => reports.push(compaction.into()),
                 Err(error) => {

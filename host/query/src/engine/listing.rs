@@ -95,7 +95,7 @@ impl QueryEngine {
             now: self.options.clock.now(),
             watch: Watch::until(ends, deadline),
         };
-        self.apart(&caller.principal.name, job.described()).await
+        self.apart(&caller.principal.name, Box::pin(job.described())).await
     }
 
     /// Planning and rules run on the CPU runtime only, in a query's place and no longer than a query may.

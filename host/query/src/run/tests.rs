@@ -285,7 +285,7 @@ async fn who_does_not_read_keeps_no_place() {
     let deadline = Duration::from_secs(2);
     let ends = Instant::now() + deadline;
     let place = Arc::clone(&places).acquire_owned().await.unwrap();
-    let bounds = Bounds { ends, deadline, max_rows: u64::MAX, place, watch: Watch::until(ends, deadline) };
+    let bounds = Bounds { ends, deadline, max_rows: u64::MAX, place: place.into(), watch: Watch::until(ends, deadline) };
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1]));
     let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
     let schema = batch.schema();
