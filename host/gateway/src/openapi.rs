@@ -107,7 +107,8 @@ fn complete(route: &Route) -> Operation {
     } else {
         let any = [SecurityRequirement::new("bearer", [""; 0]), SecurityRequirement::new("api_key", [""; 0])];
         operation.security = Some(any.to_vec());
-        codes.extend(["401", "403"]);
+        // A profile that does not exist, a key that asks too fast.
+        codes.extend(["401", "403", "404", "429"]);
         let profile = ParameterBuilder::new()
             .name("X-Lakehouse-Profile")
             .parameter_in(ParameterIn::Header)
@@ -116,11 +117,11 @@ fn complete(route: &Route) -> Operation {
             .build();
         operation.parameters.get_or_insert_default().push(RefOr::T(profile));
     }
-    if route.path.contains('{') {
-        codes.push("404");
+    if route.method == http::Method::DELETE {
+        codes.push("409");
     }
-    if route.rule.load != Load::Small || operation.request_body.is_some() {
-        codes.extend(["409", "413", "422"]);
+    if route.rule.load != Load::Small || operation.request_body.is_some() || operation.responses.responses.contains_key("202") {
+        codes.extend(["409", "413", "422", "502", "504"]);
     }
     codes.extend(["500", "503", "default"]);
     for code in codes {
