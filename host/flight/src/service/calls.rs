@@ -1,6 +1,6 @@
 //! The calls, one by one.
 
-use std::{pin::Pin, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::Pin, time::Duration};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -19,7 +19,7 @@ use arrow_flight::{
     },
 };
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt};
+use futures::{FutureExt, Stream, TryStreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Service, command_bytes, flight_info, schema_bytes};
@@ -69,9 +69,12 @@ async fn parameters(stream: PeekableFlightDataStream, within: Duration) -> Resul
             None => Ok(None),
         }
     };
-    tokio::time::timeout(within, read)
-        .await
-        .unwrap_or_else(|_| Err(Status::deadline_exceeded("the parameters did not arrive in time")))
+    // Arrow's reader panics on some schemas that nobody wrote.
+    match tokio::time::timeout(within, AssertUnwindSafe(read).catch_unwind()).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(_)) => Err(Status::invalid_argument("the parameters are no Arrow record batches")),
+        Err(_) => Err(Status::deadline_exceeded("the parameters did not arrive in time")),
+    }
 }
 
 const WRITES: &str = "only reading statements are answered here; write through POST /ingest/file";
