@@ -10,6 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use lakehouse_engine::Params;
 use tonic::Status;
 
+use crate::sound::is_sound;
+
 /// The layout: this byte, the statement's length in four bytes, its text, its parameters as an Arrow IPC stream of one batch, if any.
 const VERSION: u8 = 1;
 
@@ -69,6 +71,9 @@ fn ipc(params: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 
 /// Arrow's reader panics on some schemas that nobody wrote, such as a type with a number that no type has.
 fn batch(bytes: &[u8]) -> Option<RecordBatch> {
+    if !is_sound(bytes) {
+        return None;
+    }
     std::panic::catch_unwind(|| read(bytes)).ok().flatten()
 }
 

@@ -11,6 +11,7 @@ mod info; // what the server says of itself
 mod rows; // answers as Flight data
 mod server; // the listener
 mod service; // the calls
+mod sound; // messages that Arrow's reader may believe
 mod status; // failures as gRPC has them
 
 pub use admission::Calls;

@@ -19,7 +19,7 @@ use arrow_flight::{
     },
 };
 use bytes::Bytes;
-use futures::{FutureExt, Stream, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Service, command_bytes, flight_info, schema_bytes};
@@ -29,6 +29,7 @@ use crate::{
     handle::Statement,
     info::{SQL_INFO, TYPES},
     rows::Flown,
+    sound::is_plain,
 };
 
 /// Rows of parameters that are read before they are found to be too many.
@@ -46,7 +47,13 @@ fn parameter_schema(types: &[Option<DataType>]) -> Schema {
 async fn parameters(stream: PeekableFlightDataStream, within: Duration) -> Result<Option<RecordBatch>, Status> {
     let read = async {
         let unreadable = |_| Status::invalid_argument("the parameters are no Arrow record batches");
-        let mut batches = FlightRecordBatchStream::new_from_flight_data(stream.map_err(Into::into));
+        let plain = stream.map(|data| match data {
+            Ok(data) if !data.data_header.is_empty() && !is_plain(&data.data_header) => {
+                Err(Status::invalid_argument("the parameters are no plain Arrow record batches; send them uncompressed"))
+            }
+            data => data,
+        });
+        let mut batches = FlightRecordBatchStream::new_from_flight_data(plain.map_err(Into::into));
         let mut bound: Option<RecordBatch> = None;
         while let Some(batch) = batches.try_next().await.map_err(unreadable)? {
             let rows = bound.as_ref().map_or(0, RecordBatch::num_rows) + batch.num_rows();
