@@ -13,7 +13,8 @@ use crate::{
     acts::{self, Act},
     caller::Caller,
     crash::{AT_ONCE, base, begin, copied, counted, log, look, writes_of},
-    lake::{Doomed, Lake, Turn},
+    lake::{Doomed, Lake},
+    turn::Turn,
 };
 
 /// For a reader to see what was written, generous on a busy machine: it looks four times a second.

@@ -14,9 +14,10 @@ use tempfile::TempDir;
 use crate::{
     acts::{self, Act},
     caller::Caller,
-    lake::{Doomed, Lake, Options, Turn, copy},
+    lake::{Doomed, Lake, Options, copy},
     story::{Account, Writers, prepare},
     torture::{rounds, told},
+    turn::Turn,
 };
 
 /// Servers at once, on two cores.

@@ -13,8 +13,9 @@ use tempfile::TempDir;
 
 use crate::{
     caller::Caller,
-    lake::{Doomed, Lake, Options, Turn, copy, files},
+    lake::{Doomed, Lake, Options, copy, files},
     torture::{rounds, told},
+    turn::Turn,
 };
 
 /// Servers at once, on two cores.

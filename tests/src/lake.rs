@@ -1,7 +1,7 @@
 //! The harness: a real server process in a folder of its own.
 //!
 //! **Invariant**: a server dies with the test that started it, whatever became of the test: it is killed when dropped, and
-//! stops by itself when its stdin closes. A server that is timed runs while no other does.
+//! stops by itself when its stdin closes.
 
 use std::{
     fs,
@@ -17,12 +17,9 @@ use lakehouse_cli::Candidates;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{
-    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use crate::caller::Caller;
+use crate::{caller::Caller, turn::Turn};
 
 /// The admin's key of every lake.
 pub(crate) const ADMIN_KEY: &str = "admin-key-of-the-trials-0123456789";
@@ -60,26 +57,6 @@ pub(crate) struct Options {
     pub(crate) copy_of: Option<PathBuf>,
     /// Nothing else runs meanwhile: for what is timed.
     pub(crate) alone: bool,
-}
-
-/// Leave to run beside others, or alone. A test takes one and shares it among its servers: who holds one and waits for another
-/// waits for ever, when somebody who wants to be alone has come between.
-pub(crate) enum Turn {
-    Beside(#[expect(dead_code, reason = "held")] OwnedRwLockReadGuard<()>),
-    Alone(#[expect(dead_code, reason = "held")] OwnedRwLockWriteGuard<()>),
-}
-
-impl Turn {
-    async fn take(alone: bool) -> Self {
-        static TURNS: OnceLock<Arc<RwLock<()>>> = OnceLock::new();
-        let turns = TURNS.get_or_init(Default::default).clone();
-        if alone { Self::Alone(turns.write_owned().await) } else { Self::Beside(turns.read_owned().await) }
-    }
-
-    /// For servers that are no [`Lake`].
-    pub(crate) async fn beside() -> Self {
-        Self::take(false).await
-    }
 }
 
 impl Lake {

@@ -11,6 +11,7 @@ mod lake; // the harness: a server, its folder, its keys
 mod python; // others' packages
 mod story; // writers, and what they may find
 mod torture; // how long
+mod turn; // beside others, or alone
 
 mod access;
 mod beside;

@@ -7,9 +7,10 @@ use lakehouse_power::{Loss, left};
 use tempfile::TempDir;
 
 use crate::{
-    lake::{Doomed, Lake, Options, Turn, copy},
+    lake::{Doomed, Lake, Options, copy},
     story::{Account, Writers, prepare},
     torture::{rounds, told},
+    turn::Turn,
 };
 
 /// The variables under which the server records what it syncs.

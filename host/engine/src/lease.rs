@@ -55,13 +55,28 @@ impl Lease {
 
     /// The rows for as long as it holds, then an error.
     pub(crate) fn over(self, rows: Stream<RecordBatch, QueryError>) -> Stream<RecordBatch, QueryError> {
-        until(rows, async move {
-            let ended = self.lost().await;
-            if let Err(error) = self.journal.deny(&self.caller.stamp(&*self.clock), "read on", ended.code()).await {
-                tracing::warn!(%error, "a denial could not be journaled");
-            }
-            QueryError::Rule { relation: "answer".into(), fault: Arc::new(ended) }
-        })
+        until(rows, async move { self.ended().await })
+    }
+
+    /// What work comes to that has nothing to show before its end; the work is dropped when it holds no longer.
+    ///
+    /// # Errors
+    /// The work's own, or that it ended.
+    pub(crate) async fn over_work<T>(&self, work: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
+        tokio::select! {
+            biased;
+            ended = self.ended() => Err(ended),
+            done = work => done,
+        }
+    }
+
+    /// Waits until it holds no longer, and journals that somebody would have read on.
+    async fn ended(&self) -> QueryError {
+        let ended = self.lost().await;
+        if let Err(error) = self.journal.deny(&self.caller.stamp(&*self.clock), "read on", ended.code()).await {
+            tracing::warn!(%error, "a denial could not be journaled");
+        }
+        QueryError::Rule { relation: "answer".into(), fault: Arc::new(ended) }
     }
 
     /// The bytes that the caller sends for as long as it holds, then an error, which whoever reads them journals.

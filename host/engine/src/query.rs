@@ -38,12 +38,13 @@ impl Engine {
     /// of the caller's key, or of a grant of it, among them.
     pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Started, EngineError> {
         self.require(caller, Action::Query).await?;
-        let Started { id, mut answer } = match self.query.query(caller, request).await {
+        // The first rows may take their time, too.
+        let lease = self.lease(caller);
+        let Started { id, mut answer } = match lease.over_work(Box::pin(self.query.query(caller, request))).await {
             Ok(started) => started,
             Err(error) => return Err(self.judged(caller, error).await),
         };
-        // The first rows may take their time, too.
-        let mut batches = self.lease(caller).over(answer.batches);
+        let mut batches = lease.over(answer.batches);
         let first = match batches.next().await {
             Some(Err(error)) => return Err(error.into()),
             first => first,
@@ -73,13 +74,11 @@ impl Engine {
     /// As [`Engine::query`], for every row; when it is more than the memory of all queries holds.
     pub async fn query_in_pages(&self, caller: &Caller, request: QueryRequest, page_rows: u64) -> Result<Started, EngineError> {
         self.require(caller, Action::Query).await?;
-        let started = match self.query.query_in_pages(caller, request, page_rows).await {
-            Ok(started) => started,
-            Err(error) => return Err(self.judged(caller, error).await),
-        };
-        // All rows were read meanwhile, and a key may have ended.
-        self.require(caller, Action::Query).await?;
-        Ok(started)
+        // All rows are read meanwhile.
+        match self.lease(caller).over_work(Box::pin(self.query.query_in_pages(caller, request, page_rows))).await {
+            Ok(started) => Ok(started),
+            Err(error) => Err(self.judged(caller, error).await),
+        }
     }
 
     /// Rows of an answer in pages, after the first `after`.

@@ -3,6 +3,7 @@
 //! **Invariant**: each begins with [`Service::enter`], which knows the caller, before it looks at what is asked.
 
 mod calls;
+mod parameters; // of prepared statements
 
 use std::{fmt, sync::Arc};
 

@@ -87,8 +87,10 @@ trait Encoder: Send {
     fn begin(&mut self, out: &mut Vec<u8>) -> Result<(), QueryError>;
     fn batch(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), QueryError>;
     fn end(&mut self, outcome: &Outcome, out: &mut Vec<u8>) -> Result<(), QueryError>;
-    /// Writes the error into the body, or gives it back where that cannot be.
-    fn fail(&mut self, error: QueryError, problem: &ProblemText, out: &mut Vec<u8>) -> Result<(), QueryError>;
+    /// Writes the error into the body, or gives it back where that cannot be: what has no end is no answer.
+    fn fail(&mut self, error: QueryError, _problem: &ProblemText, _out: &mut Vec<u8>) -> Result<(), QueryError> {
+        Err(error)
+    }
 }
 
 /// Encodes an answer as it comes.

@@ -1,13 +1,9 @@
 //! The calls, one by one.
 
-use std::{panic::AssertUnwindSafe, pin::Pin, time::Duration};
+use std::pin::Pin;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Schema};
 use arrow_flight::{
     Action, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
-    decode::FlightRecordBatchStream,
     sql::{
         ActionBeginTransactionRequest, ActionBeginTransactionResult, ActionClosePreparedStatementRequest,
         ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, CommandGetCatalogs, CommandGetCrossReference,
@@ -19,70 +15,17 @@ use arrow_flight::{
     },
 };
 use bytes::Bytes;
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Service, command_bytes, flight_info, schema_bytes};
+use super::{Service, command_bytes, flight_info, parameters, schema_bytes};
 use crate::{
     admission,
     catalog::{self, CatalogFailure},
     handle::Statement,
     info::{SQL_INFO, TYPES},
     rows::Flown,
-    sound::is_plain,
 };
-
-/// Rows of parameters that are read before they are found to be too many.
-const MAX_BOUND_ROWS: usize = 1_000;
-
-/// The parameters' names and types; text where the statement does not tell.
-fn parameter_schema(types: &[Option<DataType>]) -> Schema {
-    let field = |(at, data_type): (usize, &Option<DataType>)| {
-        Field::new(format!("${}", at + 1), data_type.clone().unwrap_or(DataType::Utf8), true)
-    };
-    Schema::new(types.iter().enumerate().map(field).collect::<Vec<_>>())
-}
-
-/// The one row of parameters that a client sends; `None` of a statement that has none.
-async fn parameters(stream: PeekableFlightDataStream, within: Duration) -> Result<Option<RecordBatch>, Status> {
-    let read = async {
-        let unreadable = |_| Status::invalid_argument("the parameters are no Arrow record batches");
-        let plain = stream.map(|data| match data {
-            Ok(data) if !data.data_header.is_empty() && !is_plain(&data.data_header) => {
-                Err(Status::invalid_argument("the parameters are no plain Arrow record batches; send them uncompressed"))
-            }
-            data => data,
-        });
-        let mut batches = FlightRecordBatchStream::new_from_flight_data(plain.map_err(Into::into));
-        let mut bound: Option<RecordBatch> = None;
-        while let Some(batch) = batches.try_next().await.map_err(unreadable)? {
-            let rows = bound.as_ref().map_or(0, RecordBatch::num_rows) + batch.num_rows();
-            if rows > MAX_BOUND_ROWS {
-                return Err(Status::invalid_argument("one row of parameters is bound at a time"));
-            }
-            bound = Some(match bound {
-                None => batch,
-                Some(before) => concat_batches(&before.schema(), [&before, &batch])
-                    .map_err(|_| Status::invalid_argument("the parameters' batches have different columns"))?,
-            });
-        }
-        match bound {
-            Some(row) if row.num_columns() == 0 => Ok(None),
-            Some(row) if row.num_rows() == 1 => Ok(Some(row)),
-            Some(rows) => {
-                let message = format!("one row of parameters is bound at a time, {} were sent", rows.num_rows());
-                Err(Status::invalid_argument(message))
-            }
-            None => Ok(None),
-        }
-    };
-    // Arrow's reader panics on some schemas that nobody wrote.
-    match tokio::time::timeout(within, AssertUnwindSafe(read).catch_unwind()).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(_)) => Err(Status::invalid_argument("the parameters are no Arrow record batches")),
-        Err(_) => Err(Status::deadline_exceeded("the parameters did not arrive in time")),
-    }
-}
 
 const WRITES: &str = "only reading statements are answered here; write through POST /ingest/file";
 
@@ -149,7 +92,7 @@ impl FlightSqlService for Service {
             Ok(ActionCreatePreparedStatementResult {
                 prepared_statement_handle: statement.encode()?,
                 dataset_schema: schema_bytes(&described.schema)?,
-                parameter_schema: schema_bytes(&parameter_schema(&described.params))?,
+                parameter_schema: schema_bytes(&parameters::schema(&described.params))?,
             })
         };
         let prepared = prepared.await;
@@ -177,7 +120,7 @@ impl FlightSqlService for Service {
         let entered = self.enter(METHOD, request.metadata()).await?;
         let bound = async {
             let statement = Statement::decode(&query.prepared_statement_handle)?;
-            let params = parameters(request.into_inner(), self.engine.settings().server.body_idle_timeout).await?;
+            let params = parameters::read(request.into_inner(), self.engine.settings().server.body_idle_timeout).await?;
             let prepared_statement_handle = Some(Statement { params, ..statement }.encode()?);
             Ok(DoPutPreparedStatementResult { prepared_statement_handle })
         };

@@ -121,7 +121,6 @@ async fn rows_end_when_a_grant_of_their_key_is_taken_back() {
 
 /// T-61: also one that has shown no row yet.
 #[tokio::test]
-#[ignore = "the first rows are awaited before the key is asked for again: such a query goes on to its deadline"]
 async fn a_query_that_still_computes_ends_with_its_key() {
     let lake = Lake::with_numbers(|_| {}).await;
     let (id, key) = lake.key_and_id(json!({"name": "rita", "role": "reader", "grants": [reads("numbers")]})).await;

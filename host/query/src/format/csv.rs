@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::{Encoder, ProblemText, json::columns};
+use super::{Encoder, json::columns};
 use crate::{Outcome, QueryError};
 
 pub(super) struct Csv {
@@ -51,10 +51,6 @@ impl Encoder for Csv {
 
     fn end(&mut self, outcome: &Outcome, _out: &mut Vec<u8>) -> Result<(), QueryError> {
         if outcome.truncated() { Err(QueryError::TooManyRows { limit: self.rows }) } else { Ok(()) }
-    }
-
-    fn fail(&mut self, error: QueryError, _problem: &ProblemText, _out: &mut Vec<u8>) -> Result<(), QueryError> {
-        Err(error)
     }
 }
 

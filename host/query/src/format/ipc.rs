@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 
-use super::{Encoder, ProblemText};
+use super::Encoder;
 use crate::{Outcome, QueryError};
 
 /// Batches of an answer with plain columns.
@@ -114,9 +114,5 @@ impl Encoder for ArrowStream {
         self.writer.finish().map_err(|error| broken(&error))?;
         self.take(out);
         Ok(())
-    }
-
-    fn fail(&mut self, error: QueryError, _problem: &ProblemText, _out: &mut Vec<u8>) -> Result<(), QueryError> {
-        Err(error)
     }
 }

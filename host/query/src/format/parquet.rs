@@ -11,7 +11,7 @@ use parquet::{
     file::properties::WriterProperties,
 };
 
-use super::{Encoder, Plain, ProblemText};
+use super::{Encoder, Plain};
 use crate::{Outcome, QueryError};
 
 /// Bytes of rows that are held until their row group is written.
@@ -76,10 +76,5 @@ impl Encoder for File {
         self.writer.finish().map_err(|error| broken(&error))?;
         self.take(out);
         Ok(())
-    }
-
-    /// Without its footer the file is none.
-    fn fail(&mut self, error: QueryError, _problem: &ProblemText, _out: &mut Vec<u8>) -> Result<(), QueryError> {
-        Err(error)
     }
 }

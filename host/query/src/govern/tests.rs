@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 mod chains; // the same through views upon views
+mod filters; // what may be one
 
 use super::{Governed, Hidden, OutputColumn, RowFilter, RowRedactor, RowRule, Upper};
 use crate::harness::{Lake, cpu, table, template};
@@ -354,48 +355,4 @@ async fn a_row_on_which_the_filter_fails_is_not_kept_whatever_is_asked() {
         assert_eq!(lake.text(&sql).await.unwrap(), limit.min(10).to_string(), "{limit}");
     }
     assert_eq!(lake.text("SELECT id FROM v WHERE id BETWEEN 6 AND 8 ORDER BY id").await.unwrap(), "6\n8");
-}
-
-#[test]
-fn a_filter_is_one_plain_condition() {
-    let schema = batch(&[]).schema();
-    for good in ["grp = 'a'", "id > 3 AND (note LIKE 'x%' OR n IS NULL)", "lower(grp) IN ('a', 'b')", "true", "NULL"] {
-        assert!(RowFilter::parse(good, &schema, template().bare()).is_ok(), "{good}");
-    }
-    for (bad, word) in [
-        ("", "Expected"),
-        ("grp", "condition"),
-        ("id + 1", "condition"),
-        ("nope = 1", "nope"),
-        ("grp = 'a'; DROP TABLE x", "one expression"),
-        ("grp = 'a') OR (1 = 1", "one expression"),
-        ("grp = 'a' -- OR\n OR true UNION SELECT 1", "one expression"),
-        ("id IN (SELECT 1)", "subquery"),
-        ("EXISTS (SELECT 1)", "subquery"),
-        ("id = (SELECT 1)", "subquery"),
-        ("random() > 0.5", "random"),
-        ("now() > '2020-01-01'", "now"),
-        ("count(*) > 1", "aggregate"),
-        ("row_number() OVER () > 1", "window"),
-        ("id = $1", "parameter"),
-        ("version() = 'x'", "version"),
-        ("v.id = 1", "v.id"),
-    ] {
-        match RowFilter::parse(bad, &schema, template().bare()) {
-            Ok(_) => panic!("{bad} passed"),
-            Err(reason) => assert!(reason.0.to_lowercase().contains(&word.to_lowercase()), "{bad}: {}", reason.0),
-        }
-    }
-}
-
-/// Files from the wild have headers in any case, and SQL folds what is not quoted.
-#[test]
-fn a_filter_finds_its_columns_in_any_case() {
-    let field = |name: &str| Field::new(name, DataType::Int64, true);
-    let schema = Arc::new(Schema::new(vec![field("Year"), field("Miles_per_Gallon"), field("id")]));
-    for filter in ["Year > 1970", "year > 1970 AND ID = 1", "\"Year\" > 1970 OR miles_per_gallon IS NULL"] {
-        let parsed = RowFilter::parse(filter, &schema, template().bare());
-        assert!(parsed.is_ok(), "{filter}: {parsed:?}");
-    }
-    assert!(RowFilter::parse("\"year\" > 1970", &schema, template().bare()).is_err(), "quoted names are left alone");
 }
