@@ -49,7 +49,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
 /// Serves until `shutdown` is ready, then lets running requests finish within `[server] drain_ms`.
 ///
 /// # Errors
-/// When a listener has no address, or TLS cannot be set up.
+/// When a listener has no address, TLS cannot be set up, or Flight SQL ends before it was asked to.
 pub async fn serve(
     engine: Arc<Engine>,
     listeners: impl Into<Listeners>,
@@ -59,11 +59,6 @@ pub async fn serve(
     let address = listener.local_addr()?;
     let app = App::new(engine);
     let server = app.engine.settings().server.clone();
-    let flight_stop = CancellationToken::new();
-    let flight = flight.map(|listener| {
-        let (app, tls, stop) = (app.clone(), tls.clone(), flight_stop.clone());
-        tokio::spawn(async move { flight::serve(&app, listener, tls.as_ref(), stop).await })
-    });
     let door = Door {
         router: app.router(),
         app: app.clone(),
@@ -73,8 +68,20 @@ pub async fn serve(
         began: Instant::now(),
         head_timeout: server.header_timeout,
         answer_timeout: server.answer_idle_timeout,
-        tls: tls.map(|tls| tls.acceptor(Protocol::Http1)).transpose().map_err(io::Error::other)?,
+        tls: tls.as_ref().map(|tls| tls.acceptor(Protocol::Http1)).transpose().map_err(io::Error::other)?,
     };
+    let mut flight = tokio::spawn({
+        let (app, stop) = (app.clone(), door.stop.clone());
+        async move {
+            match flight {
+                Some(listener) => flight::serve(&app, listener, tls.as_ref(), stop).await,
+                None => {
+                    stop.cancelled().await;
+                    Ok(())
+                }
+            }
+        }
+    });
     let tasks = TaskTracker::new();
     tracing::info!(%address, "serving");
 
@@ -84,6 +91,7 @@ pub async fn serve(
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
+            ended = &mut flight => return ended.map_err(io::Error::other)?,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -104,17 +112,13 @@ pub async fn serve(
     app.engine.begin_shutdown();
     tracing::info!("draining");
     door.stop.cancel();
-    flight_stop.cancel();
     tasks.close();
     if tokio::time::timeout(server.drain, tasks.wait()).await.is_err() {
         tracing::warn!(connections = tasks.len(), "the drain time is over; cutting what still runs");
         door.kill.cancel();
         tasks.wait().await;
     }
-    match flight {
-        Some(flight) => flight.await.map_err(io::Error::other)?,
-        None => Ok(()),
-    }
+    flight.await.map_err(io::Error::other)?
 }
 
 /// What a connection needs.

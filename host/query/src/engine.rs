@@ -15,7 +15,7 @@ mod width;
 use std::{
     fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -166,7 +166,7 @@ impl QueryEngine {
         let sql = (request.sql.len() <= self.options.max_sql_bytes).then_some(request.sql.as_str());
         let mut tracked = self.logs.history.begin(caller, sql);
         let statement: Arc<str> = sql.unwrap_or_default().into();
-        match tracked.unless_cancelled(Box::pin(self.answer(caller, request))).await {
+        match tracked.unless_cancelled(Box::pin(self.answer(caller, request, tracked.planned()))).await {
             Ok(Answer { schema, batches, outcome }) => {
                 let batches = batches.map(move |batch| batch.map_err(|error| error.placed(&statement))).boxed();
                 Ok(tracked.over(Answer { schema, batches, outcome }))
@@ -201,7 +201,7 @@ impl QueryEngine {
         self.pages.forget_old();
     }
 
-    async fn answer(&self, caller: &Caller, request: QueryRequest) -> Result<Answer, QueryError> {
+    async fn answer(&self, caller: &Caller, request: QueryRequest, planned: Arc<AtomicBool>) -> Result<Answer, QueryError> {
         let deadline = request.deadline.map_or(self.options.deadline, |asked| asked.min(self.options.deadline));
         let ends = Instant::now() + deadline;
         let place = self.admission.enter(&caller.principal.name, ends).await?;
@@ -219,6 +219,7 @@ impl QueryEngine {
             template: self.template.clone(),
             now: self.options.clock.now(),
             watch,
+            planned,
         };
         run::start(&self.cpu, bounds, job.stream()).await
     }

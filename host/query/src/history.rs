@@ -1,12 +1,15 @@
 //! Queries that run, and the last that ended: who asked what, and what became of it.
 //!
-//! **Invariant**: a statement is kept without its literals and comments, and not at all once it was found to name what is not there: its
-//! words may then be values that somebody forgot to quote. Nothing outlives the process, and no more than [`KEPT`] ended ones are kept.
+//! **Invariant**: a statement is shown without its literals and comments, and not before it was planned: until then its words may name nothing,
+//! and be values that somebody forgot to quote. Nothing outlives the process, and no more than [`KEPT`] ended ones are kept.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -75,6 +78,8 @@ pub struct QueryRecord {
 struct Live {
     /// As it began.
     record: QueryRecord,
+    /// Whether all that the statement names is there.
+    planned: Arc<AtomicBool>,
     began: Instant,
     outcome: OnceLock<Arc<Outcome>>,
     cancel: watch::Sender<bool>,
@@ -83,7 +88,8 @@ struct Live {
 impl Live {
     fn now(&self) -> QueryRecord {
         let rows = self.outcome.get().map_or(0, |outcome| outcome.rows());
-        QueryRecord { rows, duration: self.began.elapsed(), ..self.record.clone() }
+        let statement = self.record.statement.clone().filter(|_| self.planned.load(Ordering::Acquire));
+        QueryRecord { statement, rows, duration: self.began.elapsed(), ..self.record.clone() }
     }
 }
 
@@ -123,8 +129,13 @@ impl History {
             duration: Duration::ZERO,
         };
         let id = record.id.clone();
-        let live = Live { record, began: Instant::now(), outcome: OnceLock::new(), cancel: watch::Sender::new(false) };
-        let live = Arc::new(live);
+        let live = Arc::new(Live {
+            record,
+            planned: Arc::default(),
+            began: Instant::now(),
+            outcome: OnceLock::new(),
+            cancel: watch::Sender::new(false),
+        });
         self.queries.lock().live.insert(id, Arc::clone(&live));
         Tracked { history: Arc::clone(self), live, end: None }
     }
@@ -179,6 +190,11 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
+    /// To be set once the statement was planned.
+    pub(crate) fn planned(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.live.planned)
+    }
+
     /// What `work` comes to, unless somebody asks for its end first.
     pub(crate) async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
         let mut cancelled = self.live.cancel.subscribe();
@@ -221,19 +237,7 @@ impl Tracked {
 impl Drop for Tracked {
     fn drop(&mut self) {
         let (state, code) = self.end.take().unwrap_or((QueryState::Abandoned, None));
-        let mut record = QueryRecord { state, code, ..self.live.now() };
-        let names_nothing = [
-            Code::InvalidSql,
-            Code::StatementRefused,
-            Code::UnknownTable,
-            Code::UnknownColumn,
-            Code::DuplicateColumn,
-            Code::InvalidParameter,
-            Code::BodyTooLarge,
-        ];
-        if code.is_some_and(|code| names_nothing.contains(&code)) {
-            record.statement = None;
-        }
+        let record = QueryRecord { state, code, ..self.live.now() };
         let mut queries = self.history.queries.lock();
         queries.live.remove(&record.id);
         *queries.totals.entry((state.as_str(), code.map_or("", Code::as_str))).or_default() += 1;

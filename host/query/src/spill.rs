@@ -1,11 +1,12 @@
 //! Where queries put what does not fit into memory.
 //!
 //! **Invariant**: each process has a folder of its own, locked for as long as it lives; what lies in one whose process has ended is
-//! removed, and nothing else.
+//! removed, and nothing else; nobody but the process's own user reads what is in it.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -32,7 +33,8 @@ impl SpillFolder {
         loop {
             let number = u64::from_le_bytes(random_bytes());
             let path = root.join(format!("{OWN}{number:016x}"));
-            fs::create_dir(&path)?;
+            // Rows of others: for nobody else on this machine, whatever its umask says.
+            DirBuilder::new().mode(0o700).create(&path)?;
             let lock = path.join(LOCK);
             let held = OpenOptions::new().create_new(true).write(true).open(&lock)?;
             // Whoever sweeps holds it while the folder goes: one that was taken for a leftover is gone by now.
@@ -91,6 +93,15 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn what_is_spilled_is_for_the_servers_own_user() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = tempfile::tempdir().unwrap();
+        let made = SpillFolder::make(root.path()).unwrap();
+        assert_eq!(fs::metadata(made.path()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

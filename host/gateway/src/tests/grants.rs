@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use super::{ADMIN, Lake, keys::PATIENCE};
+use super::{
+    ADMIN, Lake,
+    keys::{PATIENCE, last_word},
+};
 
 const ASK: &str = "SELECT count(*) AS n FROM people";
 
@@ -105,16 +108,7 @@ async fn rows_end_when_a_grant_of_their_key_is_taken_back() {
     assert!(lines.next().await.unwrap().is_ok(), "the other grant permits the same");
     let wide = lake.get("/admin/grants?key=rita").await.expect(200)["grants"][0]["id"].clone();
     lake.take_back(&wide).await;
-    let last = async {
-        let mut last = Bytes::new();
-        while let Some(chunk) = lines.next().await {
-            last = chunk.unwrap();
-        }
-        last
-    };
-    let last = timeout(PATIENCE, last).await.expect("the answer ends before the query's deadline");
-    let error: Value = serde_json::from_slice(last.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap()).unwrap();
-    assert_eq!(error["error"]["code"], "forbidden", "{error}");
+    assert_eq!(last_word(lines).await["error"]["code"], "forbidden");
     let denied = lake.get("/journal/events?kind=denied&actor=rita").await.expect(200);
     assert_eq!(denied["events"][0]["details"]["denials"][0]["what"], "read on", "{denied}");
 }

@@ -94,6 +94,19 @@ async fn a_small_body_that_comes_after_its_key_has_ended_changes_nothing() {
     lake.get("/catalog/profiles/late").await.expect_problem(404, "unknown_profile");
 }
 
+/// The last line of an answer as NDJSON, which ends before its query's deadline.
+pub(super) async fn last_word(mut lines: axum::body::BodyDataStream) -> Value {
+    let last = async {
+        let mut last = Bytes::new();
+        while let Some(chunk) = lines.next().await {
+            last = chunk.unwrap();
+        }
+        last
+    };
+    let last = timeout(PATIENCE, last).await.expect("the answer ends before the query's deadline");
+    serde_json::from_slice(last.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap()).unwrap()
+}
+
 #[tokio::test]
 async fn rows_end_when_their_key_does() {
     let lake = Lake::with_numbers(|_| {}).await;
@@ -104,16 +117,7 @@ async fn rows_end_when_their_key_does() {
     let mut csv = lake.endless_rows(&key, "text/csv").await;
     assert!(lines.next().await.unwrap().is_ok() && csv.next().await.unwrap().is_ok());
     lake.revoke(&id).await;
-    let last = async {
-        let mut last = Bytes::new();
-        while let Some(chunk) = lines.next().await {
-            last = chunk.unwrap();
-        }
-        last
-    };
-    let last = timeout(PATIENCE, last).await.expect("the answer ends before the query's deadline");
-    let error: Value = serde_json::from_slice(last.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap()).unwrap();
-    assert_eq!(error["error"]["code"], "unauthenticated", "{error}");
+    assert_eq!(last_word(lines).await["error"]["code"], "unauthenticated");
     let broken = async { while csv.next().await.expect("it is not whole").is_ok() {} };
     timeout(PATIENCE, broken).await.expect("a form that cannot say it breaks off");
     let denied = lake.get("/journal/events?kind=denied&actor=rita").await.expect(200);

@@ -1,6 +1,9 @@
 //! From a statement to a stream of batches.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
@@ -49,6 +52,8 @@ pub(crate) struct Job {
     pub(crate) template: Template,
     pub(crate) now: DateTime<Utc>,
     pub(crate) watch: Arc<Watch>,
+    /// Set once all that the statement names was found.
+    pub(crate) planned: Arc<AtomicBool>,
 }
 
 impl Job {
@@ -78,6 +83,7 @@ impl Job {
                 text(PLAN, &explain::measured(&physical))
             }
             Command::ShowTables => {
+                planner.planned.store(true, Ordering::Release);
                 let rows: Vec<Vec<String>> =
                     planner.names.all().into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect();
                 text(TABLES, &rows)
@@ -120,6 +126,7 @@ impl Job {
             longest_text: texts.fold(self.sql.len(), usize::max),
             params,
             oversight,
+            planned: self.planned,
         })
     }
 }
@@ -159,6 +166,7 @@ struct Planner {
     /// Bytes that no text of the statement or its parameters exceeds.
     longest_text: usize,
     oversight: Oversight,
+    planned: Arc<AtomicBool>,
 }
 
 impl Planner {
@@ -195,6 +203,7 @@ impl Planner {
         let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reading.verify_plan(&logical).map_err(|_| QueryError::Refused { what: "only reading statements are answered".into() })?;
         shape::check(&logical)?;
+        self.planned.store(true, Ordering::Release);
         Ok(logical)
     }
 
@@ -245,6 +254,7 @@ impl Planner {
             _ => return Err(self.names.unknown(&name.to_string())),
         };
         let Some(relation) = self.names.relation(schema, table).await? else { return Err(self.names.unknown(table)) };
+        self.planned.store(true, Ordering::Release);
         let rows: Vec<Vec<String>> = relation
             .schema()
             .fields()

@@ -21,11 +21,15 @@ async fn what_was_asked_is_remembered_without_what_it_says_of_anybody() {
     host.text(&rita, "SELECT id FROM named WHERE nome = 'Ana'").await.unwrap_err();
     host.text(&rita, "SELECT id FROM Ana").await.unwrap_err();
     host.text(&rita, "SELECT CAST(name AS INT) FROM named").await.unwrap_err();
+    // It fails for another reason before its words are looked at.
+    let broken = reader(json!([{"view": "masked", "verbs": ["read"]}]));
+    host.text(&broken, "SELECT id FROM masked WHERE name = Ana").await.unwrap_err();
     host.text(&admin(), "SELECT 1").await.unwrap();
     let own = "done |  | SELECT id FROM named WHERE name = ? | 1\n\
                failed | unknown_column |  | 0\n\
                failed | unknown_table |  | 0\n\
-               failed | query_failed | SELECT CAST(name AS INT) FROM named | 0";
+               failed | query_failed | SELECT CAST(name AS INT) FROM named | 0\n\
+               failed | unresolved_rule |  | 0";
     assert_eq!(states(&host, &rita).await, own);
     let all = states(&host, &admin()).await;
     assert!(all.starts_with(own) && all.contains("done |  | SELECT ? | 1"), "{all}");
