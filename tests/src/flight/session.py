@@ -147,7 +147,7 @@ while [query for query in over_http("GET", "/query", ADMIN)["queries"] if query[
 # A key that is revoked gets no rows more, in the middle of an answer.
 spare = connect(SPARE)
 cursor = spare.cursor()
-cursor.execute("SELECT a.candidate_id, b.city, b.notes FROM candidates a, candidates b")
+cursor.execute("SELECT a.candidate_id, b.city, b.resume_text FROM candidates a, candidates b")
 batches = cursor.fetch_record_batch()
 batches.read_next_batch()
 key_id = next(key["id"] for key in over_http("GET", "/admin/keys", ADMIN)["keys"] if key["name"] == "spare")
