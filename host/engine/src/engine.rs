@@ -329,6 +329,7 @@ fn query_options(settings: &Settings, clock: &Arc<dyn Clock>, threads: usize) ->
         concurrency_per_key: query.concurrency_per_key,
         partitions: threads,
         max_sql_bytes: query.max_sql_bytes,
+        result_cache_bytes: query.result_cache_bytes,
         clock: clock.clone(),
     }
 }

@@ -65,6 +65,13 @@ impl Engine {
         }
         totals
     }
+
+    /// Bytes read from and written to the object stores so far, over all buckets.
+    pub fn storage_bytes(&self) -> [(&'static str, u64); 2] {
+        let counts: Vec<_> = self.buckets.iter().map(lakehouse_storage::Bucket::counts).collect();
+        let sum = |of: fn(&lakehouse_storage::BucketCounts) -> u64| counts.iter().map(of).sum();
+        [("read", sum(|counts| counts.read_bytes)), ("write", sum(|counts| counts.written_bytes))]
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Plugins: push, list, show, roll back, switch, delete, try.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use lakehouse_access::{Action, Caller};
@@ -32,6 +32,10 @@ pub struct PluginCounts {
     pub calls: u64,
     pub errors: u64,
     pub timeouts: u64,
+    /// Values, texts or requests handed over.
+    pub rows: u64,
+    /// Of all calls together.
+    pub busy: Duration,
 }
 
 impl Engine {
@@ -140,11 +144,20 @@ impl Engine {
         let details = plugins.iter().filter_map(|plugin| self.registry.show(&plugin.name).ok());
         details
             .map(|details| {
-                let counts = PluginCounts { plugin: details.summary.name, calls: 0, errors: 0, timeouts: 0 };
+                let counts = PluginCounts {
+                    plugin: details.summary.name,
+                    calls: 0,
+                    errors: 0,
+                    timeouts: 0,
+                    rows: 0,
+                    busy: Duration::ZERO,
+                };
                 details.all.iter().fold(counts, |sum, version| PluginCounts {
                     calls: sum.calls + version.stats.calls,
                     errors: sum.errors + version.stats.errors,
                     timeouts: sum.timeouts + version.stats.timeouts,
+                    rows: sum.rows + version.stats.rows,
+                    busy: sum.busy + Duration::from_micros(version.stats.latency_sum_us),
                     ..sum
                 })
             })

@@ -1,7 +1,8 @@
 //! SQL.
 //!
 //! **Invariant**: a failure before the first rows is an error, not a broken answer; encoding runs on the CPU runtime, a few
-//! chunks ahead of the client, and ends when the client leaves.
+//! chunks ahead of the client, and ends when the client leaves. A small answer that was kept is written where it is asked for: the way to
+//! another thread and back costs more.
 
 use futures::{StreamExt, stream, stream::BoxStream};
 use lakehouse_access::{Action, Caller};
@@ -9,7 +10,7 @@ use lakehouse_query::{
     Answer, Described, Listed, Params, QueryCounts, QueryError, QueryRecord, QueryRequest, Started,
     format::{self, Chunks, Format, ProblemText},
 };
-use lakehouse_types::QueryId;
+use lakehouse_types::{DatasetName, QueryId};
 use tokio::sync::mpsc;
 
 use crate::{Engine, EngineError};
@@ -58,7 +59,10 @@ impl Engine {
     pub(crate) async fn judged(&self, caller: &Caller, error: QueryError) -> EngineError {
         let what = match &error {
             _ if caller.principal.is_admin() => None,
-            QueryError::UnknownTable { name, .. } => Some(format!("read {name}")),
+            QueryError::UnknownTable { name, .. } => Some(match could_be_named(name) {
+                true => format!("read {name}"),
+                false => "read what nothing can be named".to_owned(),
+            }),
             QueryError::Refused { .. } => Some("run the statement".to_owned()),
             _ => None,
         };
@@ -90,7 +94,7 @@ impl Engine {
         Ok(self.query.page(caller, id, after, limit)?)
     }
 
-    /// An answer as bytes, written on the CPU runtime.
+    /// An answer as bytes, written on the CPU runtime unless it is small and here already.
     ///
     /// # Errors
     /// When the answer does not fit the format.
@@ -110,7 +114,9 @@ impl Engine {
         if form.integers_as_text {
             answer = format::with_integers_as_text(answer);
         }
-        Ok(self.on_cpu(format::encode(answer, form.format, problem)?))
+        let is_small = answer.outcome.from_cache() && !matches!(form.format, Format::Parquet);
+        let chunks = format::encode(answer, form.format, problem)?;
+        Ok(if is_small { chunks } else { self.on_cpu(chunks) })
     }
 
     /// What a statement would answer with, and what it is to be given; it is planned and not run.
@@ -206,6 +212,12 @@ impl Engine {
         })
         .boxed()
     }
+}
+
+/// Whether a relation may have such a name. Other words, which may be anything that somebody forgot to quote, are not kept.
+fn could_be_named(name: &str) -> bool {
+    let parts = name.split('.').map(|part| part.strip_prefix("__raw__").unwrap_or(part));
+    parts.map(DatasetName::new).all(|part| part.is_ok())
 }
 
 fn sees(caller: &Caller, query: &QueryRecord) -> bool {

@@ -84,7 +84,7 @@ impl Tasks {
             loop {
                 tokio::time::sleep(FORGET_EVERY).await;
                 pace.forget_the_quiet();
-                query.forget_old_pages();
+                query.forget_old_answers();
             }
         });
     }

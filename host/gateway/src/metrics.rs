@@ -11,8 +11,8 @@ use std::{
 
 use lakehouse_engine::{Engine, PluginCounts, RowCount};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
 /// Upper bounds of the latency histogram, seconds.
@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     queries: QueryGauges,
     jobs: IntGauge,
     ingest_rows: IntCounter,
+    ingest_seconds: Histogram,
     search_seconds: HistogramVec,
     embedded: IntCounter,
     refresh_seconds: Histogram,
@@ -45,6 +46,7 @@ pub(crate) struct Metrics {
     memory: IntGauge,
     plugins: PluginCounters,
     storage: IntCounterVec,
+    storage_bytes: IntCounterVec,
     /// Held while totals that others keep are copied and shown.
     scrape: Mutex<()>,
 }
@@ -57,6 +59,8 @@ struct QueryGauges {
     memory_limit: IntGauge,
     spilled: IntGauge,
     ended: IntCounterVec,
+    cache: IntCounterVec,
+    cache_bytes: IntGauge,
 }
 
 impl QueryGauges {
@@ -72,6 +76,10 @@ impl QueryGauges {
         for (state, code, count) in counts.ended {
             self.ended.with_label_values(&[state, code]).inc_by(count);
         }
+        self.cache.reset();
+        self.cache.with_label_values(&["hit"]).inc_by(counts.cache.hits);
+        self.cache.with_label_values(&["miss"]).inc_by(counts.cache.misses);
+        self.cache_bytes.set(number(counts.cache.bytes as u64));
     }
 }
 
@@ -80,20 +88,60 @@ struct PluginCounters {
     calls: IntCounterVec,
     errors: IntCounterVec,
     timeouts: IntCounterVec,
+    rows: IntCounterVec,
+    busy: CounterVec,
 }
 
 impl PluginCounters {
     /// Shows these totals and no others: a deleted plugin goes, one that came back begins anew, as counters may.
     fn set(&self, plugins: &[PluginCounts]) {
-        for counter in [&self.calls, &self.errors, &self.timeouts] {
+        for counter in [&self.calls, &self.errors, &self.timeouts, &self.rows] {
             counter.reset();
         }
+        self.busy.reset();
         for counts in plugins {
             let plugin = [counts.plugin.as_str()];
             self.calls.with_label_values(&plugin).inc_by(counts.calls);
             self.errors.with_label_values(&plugin).inc_by(counts.errors);
             self.timeouts.with_label_values(&plugin).inc_by(counts.timeouts);
+            self.rows.with_label_values(&plugin).inc_by(counts.rows);
+            self.busy.with_label_values(&plugin).inc_by(counts.busy.as_secs_f64());
         }
+    }
+}
+
+/// Makes metrics that its registry shows.
+struct Make(Registry);
+
+impl Make {
+    fn kept<M: Collector + Clone + 'static>(&self, metric: prometheus::Result<M>) -> prometheus::Result<M> {
+        let metric = metric?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.kept(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<CounterVec> {
+        self.kept(CounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn total(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.kept(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.kept(IntGauge::new(name, help))
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> prometheus::Result<Histogram> {
+        self.kept(Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<HistogramVec> {
+        self.kept(HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels))
     }
 }
 
@@ -101,78 +149,68 @@ impl Metrics {
     /// # Errors
     /// When two metrics have one name, which a test would find.
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let metric = IntGauge::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let total = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
-            let metric = IntCounter::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
-        let latency = HistogramVec::new(
-            HistogramOpts::new("lakehouse_http_request_seconds", "Time until an answer began").buckets(SECONDS.to_vec()),
-            &["route", "method"],
-        )?;
-        registry.register(Box::new(latency.clone()))?;
-        let query_seconds = Histogram::with_opts(
-            HistogramOpts::new("lakehouse_query_seconds", "Time until a query's answer began").buckets(SECONDS.to_vec()),
-        )?;
-        registry.register(Box::new(query_seconds.clone()))?;
-        let search_seconds = HistogramVec::new(
-            HistogramOpts::new("lakehouse_search_seconds", "Time of a search, by method").buckets(SECONDS.to_vec()),
-            &["method"],
-        )?;
-        registry.register(Box::new(search_seconds.clone()))?;
-        let refresh_seconds = Histogram::with_opts(
-            HistogramOpts::new("lakehouse_refresh_seconds", "Time of an index's refresh").buckets(SECONDS.to_vec()),
-        )?;
-        registry.register(Box::new(refresh_seconds.clone()))?;
-        let build = IntGaugeVec::new(Opts::new("lakehouse_build_info", "1, with the version of the program"), &["version"])?;
-        registry.register(Box::new(build.clone()))?;
+        let make = Make(Registry::new());
+        let build =
+            make.kept(IntGaugeVec::new(Opts::new("lakehouse_build_info", "1, with the version of the program"), &["version"]))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Self {
-            requests: counter("lakehouse_http_requests_total", "Requests answered", &["route", "method", "status"])?,
-            latency,
-            in_flight: gauge("lakehouse_http_in_flight", "Requests whose answer has not ended")?,
-            connections: gauge("lakehouse_http_connections", "Open connections")?,
-            flight_calls: counter("lakehouse_flight_calls_total", "Flight SQL calls answered", &["method", "status"])?,
-            flight_in_flight: gauge("lakehouse_flight_in_flight", "Flight SQL calls whose answer has not ended")?,
-            query_rows: total("lakehouse_query_rows_total", "Rows sent by queries")?,
-            query_seconds,
+            requests: make.counter("lakehouse_http_requests_total", "Requests answered", &["route", "method", "status"])?,
+            latency: make.histograms("lakehouse_http_request_seconds", "Time until an answer began", &["route", "method"])?,
+            in_flight: make.gauge("lakehouse_http_in_flight", "Requests whose answer has not ended")?,
+            connections: make.gauge("lakehouse_http_connections", "Open connections")?,
+            flight_calls: make.counter("lakehouse_flight_calls_total", "Flight SQL calls answered", &["method", "status"])?,
+            flight_in_flight: make.gauge("lakehouse_flight_in_flight", "Flight SQL calls whose answer has not ended")?,
+            query_rows: make.total("lakehouse_query_rows_total", "Rows sent by queries")?,
+            query_seconds: make.histogram("lakehouse_query_seconds", "Time until a query's answer began")?,
             queries: QueryGauges {
-                running: gauge("lakehouse_queries_running", "Queries that have begun and not ended")?,
-                waiting: gauge("lakehouse_queries_waiting", "Queries that wait for a place")?,
-                memory: gauge("lakehouse_query_memory_bytes", "Memory that queries hold")?,
-                memory_limit: gauge("lakehouse_query_memory_limit_bytes", "Memory that queries may hold together")?,
-                spilled: gauge("lakehouse_query_spilled_bytes", "What queries have on disk")?,
-                ended: counter("lakehouse_queries_total", "Queries that ended, by state and problem code", &["state", "code"])?,
+                running: make.gauge("lakehouse_queries_running", "Queries that have begun and not ended")?,
+                waiting: make.gauge("lakehouse_queries_waiting", "Queries that wait for a place")?,
+                memory: make.gauge("lakehouse_query_memory_bytes", "Memory that queries hold")?,
+                memory_limit: make.gauge("lakehouse_query_memory_limit_bytes", "Memory that queries may hold together")?,
+                spilled: make.gauge("lakehouse_query_spilled_bytes", "What queries have on disk")?,
+                ended: make.counter(
+                    "lakehouse_queries_total",
+                    "Queries that ended, by state and problem code",
+                    &["state", "code"],
+                )?,
+                cache: make.counter(
+                    "lakehouse_query_cache_total",
+                    "Repeatable statements, by whether their answer was kept",
+                    &["outcome"],
+                )?,
+                cache_bytes: make.gauge("lakehouse_query_cache_bytes", "Answers that are kept to be given again")?,
             },
-            jobs: gauge("lakehouse_jobs_running", "Jobs that run")?,
-            ingest_rows: total("lakehouse_ingest_rows_total", "Rows ingested")?,
-            search_seconds,
-            embedded: total("lakehouse_embedded_texts_total", "Texts that embedders were called with")?,
-            refresh_seconds,
-            index_bytes: gauge("lakehouse_index_memory_bytes", "Parts of indexes in memory")?,
-            writer: gauge("lakehouse_writer", "1 where this host writes, 0 where it reads beside another")?,
-            behind: gauge("lakehouse_behind_milliseconds", "Since a reading host last knew all that the writer had done")?,
-            access_file_refused: gauge("lakehouse_access_file_refused", "1 while the access file as it stands is not in force")?,
-            memory: gauge("process_resident_memory_bytes", "Resident memory")?,
+            jobs: make.gauge("lakehouse_jobs_running", "Jobs that run")?,
+            ingest_seconds: make.histogram("lakehouse_ingest_seconds", "Time of an ingest, its commit included")?,
+            ingest_rows: make.total("lakehouse_ingest_rows_total", "Rows ingested")?,
+            search_seconds: make.histograms("lakehouse_search_seconds", "Time of a search, by method", &["method"])?,
+            embedded: make.total("lakehouse_embedded_texts_total", "Texts that embedders were called with")?,
+            refresh_seconds: make.histogram("lakehouse_refresh_seconds", "Time of an index's refresh")?,
+            index_bytes: make.gauge("lakehouse_index_memory_bytes", "Parts of indexes in memory")?,
+            writer: make.gauge("lakehouse_writer", "1 where this host writes, 0 where it reads beside another")?,
+            behind: make.gauge("lakehouse_behind_milliseconds", "Since a reading host last knew all that the writer had done")?,
+            access_file_refused: make
+                .gauge("lakehouse_access_file_refused", "1 while the access file as it stands is not in force")?,
+            memory: make.gauge("process_resident_memory_bytes", "Resident memory")?,
             plugins: PluginCounters {
-                calls: counter("lakehouse_plugin_calls_total", "Calls into components", &["plugin"])?,
-                errors: counter("lakehouse_plugin_errors_total", "Calls that failed", &["plugin"])?,
-                timeouts: counter("lakehouse_plugin_timeouts_total", "Calls that ran past their deadline", &["plugin"])?,
+                calls: make.counter("lakehouse_plugin_calls_total", "Calls into components", &["plugin"])?,
+                errors: make.counter("lakehouse_plugin_errors_total", "Calls that failed", &["plugin"])?,
+                timeouts: make.counter("lakehouse_plugin_timeouts_total", "Calls that ran past their deadline", &["plugin"])?,
+                rows: make.counter(
+                    "lakehouse_plugin_rows_total",
+                    "Values, texts or requests handed to components",
+                    &["plugin"],
+                )?,
+                busy: make.seconds("lakehouse_plugin_seconds_total", "Time in components, of all calls", &["plugin"])?,
             },
-            storage: counter("lakehouse_storage_operations_total", "Object store operations", &["operation"])?,
+            storage: make.counter("lakehouse_storage_operations_total", "Object store operations", &["operation"])?,
+            storage_bytes: make.counter(
+                "lakehouse_storage_bytes_total",
+                "Bytes read from and written to object stores",
+                &["operation"],
+            )?,
             scrape: Mutex::default(),
-            registry,
+            registry: make.0,
         })
     }
 
@@ -214,8 +252,9 @@ impl Metrics {
     }
 
     /// An ingest has committed.
-    pub(crate) fn ingested(&self, rows: u64) {
+    pub(crate) fn ingested(&self, rows: u64, millis: u64) {
         self.ingest_rows.inc_by(rows);
+        self.ingest_seconds.observe(Duration::from_millis(millis).as_secs_f64());
     }
 
     /// A search has ended.
@@ -248,6 +287,10 @@ impl Metrics {
         self.storage.reset();
         for (operation, count) in engine.storage_counts() {
             self.storage.with_label_values(&[operation]).inc_by(count);
+        }
+        self.storage_bytes.reset();
+        for (operation, bytes) in engine.storage_bytes() {
+            self.storage_bytes.with_label_values(&[operation]).inc_by(bytes);
         }
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -314,7 +357,14 @@ mod tests {
     #[test]
     fn a_plugins_totals_are_shown_as_they_are_also_after_it_was_deleted() {
         let metrics = Metrics::new().unwrap();
-        let counts = |calls| PluginCounts { plugin: "mask".parse().unwrap(), calls, errors: 1, timeouts: 0 };
+        let counts = |calls| PluginCounts {
+            plugin: "mask".parse().unwrap(),
+            calls,
+            errors: 1,
+            timeouts: 0,
+            rows: 5,
+            busy: Duration::from_millis(1),
+        };
         let shown = || metrics.plugins.calls.with_label_values(&["mask"]).get();
         for calls in [5, 5, 7, 2] {
             metrics.plugins.set(&[counts(calls)]);

@@ -15,7 +15,7 @@ mod width;
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -31,7 +31,7 @@ use lakehouse_types::{Clock, DatasetName, QueryId};
 use tokio::runtime::Handle;
 
 pub(crate) use self::admission::Place;
-use self::{admission::Admission, scope::Scope, system::Logs};
+use self::{admission::Admission, planning::Findings, scope::Scope, system::Logs};
 pub use self::{
     listing::Listed,
     planning::Described,
@@ -42,8 +42,11 @@ pub use self::{
 use crate::{
     error::QueryError,
     history::{History, KEPT, QueryRecord, Started},
+    literals::without_literals,
+    names::Relations,
     pages::Pages,
     params::Params,
+    result_cache::{CacheCounts, Question, ResultCache},
     run::{self, Answer, Bounds},
     session::{BucketStores, Shares, Template},
     view::{self, Reader},
@@ -71,6 +74,8 @@ pub struct QueryOptions {
     pub partitions: usize,
     /// Upper bound of a statement, bytes.
     pub max_sql_bytes: usize,
+    /// Upper bound of small answers that are kept to be given again, bytes; 0 keeps none.
+    pub result_cache_bytes: usize,
     /// What `now()` answers.
     pub clock: Arc<dyn Clock>,
 }
@@ -110,6 +115,7 @@ pub struct QueryCounts {
     pub memory_bytes: u64,
     /// On disk now.
     pub spilled_bytes: u64,
+    pub cache: CacheCounts,
 }
 
 /// Answers statements.
@@ -122,6 +128,7 @@ pub struct QueryEngine {
     registry: Arc<Registry>,
     logs: Logs,
     pages: Pages,
+    results: Arc<ResultCache>,
     cpu: Handle,
 }
 
@@ -155,7 +162,8 @@ impl QueryEngine {
         let admission = Admission::new(options.concurrency.max(1), options.concurrency_per_key.max(1));
         let logs = Logs { journal, history: Arc::new(History::new(Arc::clone(&options.clock), KEPT)) };
         let pages = Pages::new(Arc::clone(template.memory()));
-        Ok(Self { options, template, admission, tables, catalog, registry, logs, pages, cpu })
+        let results = Arc::new(ResultCache::new(Arc::clone(template.memory()), options.result_cache_bytes));
+        Ok(Self { options, template, admission, tables, catalog, registry, logs, pages, results, cpu })
     }
 
     /// Answers one statement under the caller's grants and profile. The first batch is ready when this returns.
@@ -164,9 +172,23 @@ impl QueryEngine {
     /// Whatever goes wrong before the first batch; what goes wrong later ends [`Answer::batches`].
     pub async fn query(&self, caller: &Caller, request: QueryRequest) -> Result<Started, QueryError> {
         let sql = (request.sql.len() <= self.options.max_sql_bytes).then_some(request.sql.as_str());
-        let mut tracked = self.logs.history.begin(caller, sql);
+        let max_rows = request.max_rows.map_or(self.options.max_rows, |asked| asked.min(self.options.max_rows));
+        let question =
+            sql.filter(|_| !self.results.is_off()).and_then(|sql| Question::new(caller, sql, &request.params, max_rows));
+        if let Some(started) = question.as_ref().and_then(|question| self.again(caller, question)) {
+            return Ok(started);
+        }
+        let shown: Option<Arc<str>> = sql.and_then(without_literals).map(Into::into);
+        let mut tracked = self.logs.history.begin(caller, shown.clone());
         let statement: Arc<str> = sql.unwrap_or_default().into();
-        match tracked.unless_cancelled(Box::pin(self.answer(caller, request, tracked.planned()))).await {
+        let work = async {
+            let (answer, made_of) = self.answer(caller, request, max_rows, tracked.findings()).await?;
+            Ok(match (question, made_of) {
+                (Some(question), Some(made_of)) => self.results.watch(question, made_of, shown, answer),
+                _ => answer,
+            })
+        };
+        match tracked.unless_cancelled(Box::pin(work)).await {
             Ok(Answer { schema, batches, outcome }) => {
                 let batches = batches.map(move |batch| batch.map_err(|error| error.placed(&statement))).boxed();
                 Ok(tracked.over(Answer { schema, batches, outcome }))
@@ -177,6 +199,14 @@ impl QueryEngine {
                 Err(error)
             }
         }
+    }
+
+    /// The answer that an equal question had, if the caller would be given the same now.
+    fn again(&self, caller: &Caller, question: &Question) -> Option<Started> {
+        let kept = self.results.get(question, |kept| {
+            self.scope(caller).is_ok_and(|scope| kept.holds(|relation| scope.governance(relation).ok().flatten()))
+        })?;
+        Some(self.logs.history.begin(caller, kept.statement.clone()).over(kept.answer()))
     }
 
     /// The same, in pages: the first of them; [`QueryEngine::page`] gives the others.
@@ -197,16 +227,23 @@ impl QueryEngine {
     }
 
     /// Lets go of kept answers that nobody reads any more.
-    pub fn forget_old_pages(&self) {
+    pub fn forget_old_answers(&self) {
         self.pages.forget_old();
+        self.results.forget_old();
     }
 
-    async fn answer(&self, caller: &Caller, request: QueryRequest, planned: Arc<AtomicBool>) -> Result<Answer, QueryError> {
+    /// The answer, and what it is made of when it stays the same as long as that does.
+    async fn answer(
+        &self,
+        caller: &Caller,
+        request: QueryRequest,
+        max_rows: u64,
+        findings: &Arc<Findings>,
+    ) -> Result<(Answer, Option<Vec<(String, Governance)>>), QueryError> {
         let deadline = request.deadline.map_or(self.options.deadline, |asked| asked.min(self.options.deadline));
         let ends = Instant::now() + deadline;
         let place = self.admission.enter(&caller.principal.name, ends).await?;
         let watch = Watch::until(ends, deadline);
-        let max_rows = request.max_rows.map_or(self.options.max_rows, |asked| asked.min(self.options.max_rows));
         let bounds = Bounds { ends, deadline, max_rows, place, watch: Arc::clone(&watch) };
         let scope = self.scope(caller)?;
         let job = planning::Job {
@@ -215,13 +252,16 @@ impl QueryEngine {
             max_sql_bytes: self.options.max_sql_bytes,
             max_rows,
             admin: scope.is_admin(),
-            relations: scope,
+            relations: Arc::clone(&scope) as Arc<dyn Relations>,
             template: self.template.clone(),
             now: self.options.clock.now(),
             watch,
-            planned,
+            findings: Arc::clone(findings),
         };
-        run::start(&self.cpu, bounds, job.stream()).await
+        let answer = run::start(&self.cpu, bounds, job.stream()).await?;
+        let governed = |name: &String| Some((name.clone(), scope.governance(name).ok().flatten()?));
+        let made_of = findings.repeatable().and_then(|names| names.iter().map(governed).collect());
+        Ok((answer, made_of))
     }
 
     /// Queries of everybody that run now, the oldest first.
@@ -239,6 +279,7 @@ impl QueryEngine {
             ended,
             memory_bytes: runtime.memory_pool.reserved() as u64,
             spilled_bytes: runtime.disk_manager.used_disk_space(),
+            cache: self.results.counts(),
         }
     }
 
@@ -257,6 +298,7 @@ impl QueryEngine {
     /// among it.
     pub fn forget_what_was_read(&self) {
         self.pages.forget_all();
+        self.results.forget_all();
         self.template.bare().runtime_env().cache_manager.get_file_metadata_cache().clear();
     }
 

@@ -6,6 +6,7 @@
 
 mod allowed;
 mod bounded;
+mod checked;
 mod concat;
 mod cost;
 mod measured;
@@ -13,6 +14,7 @@ mod pattern;
 mod planner;
 mod series;
 mod string_agg;
+mod sum;
 
 use std::sync::Arc;
 
@@ -29,8 +31,10 @@ use self::{
     measured::Measured,
     planner::BoundedPlanner,
     string_agg::{STRING_AGG, StringAgg},
+    sum::{SUM, Sum},
 };
 pub(crate) use self::{
+    checked::CheckedArithmetic,
     cost::{array_bytes, longest, scalar_bytes},
     measured::measured,
 };
@@ -80,7 +84,11 @@ impl Functions {
         let aggregate = SessionStateDefaults::default_aggregate_functions()
             .into_iter()
             .filter(|function| allowed::AGGREGATE.contains(&function.name()))
-            .map(|function| if function.name() == STRING_AGG { StringAgg::udaf(function) } else { function })
+            .map(|function| match function.name() {
+                STRING_AGG => StringAgg::udaf(function),
+                SUM => Sum::udaf(function),
+                _ => function,
+            })
             .collect();
         let mut window = SessionStateDefaults::default_window_functions();
         window.retain(|function| allowed::WINDOW.contains(&function.name()));

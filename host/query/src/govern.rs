@@ -4,8 +4,10 @@
 //! one exception is `column op literal` of equal type on columns that are given out as they are, where evaluating early can
 //! neither fail nor tell more than evaluating late.
 
+mod deal;
 mod exec;
 mod filter;
+mod pieces;
 mod pushdown;
 mod relation;
 mod rule;

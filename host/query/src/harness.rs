@@ -137,7 +137,7 @@ impl Lake {
             template: self.apart.as_ref().map_or_else(template, |apart| apart.template.clone()),
             now: DateTime::<Utc>::from_timestamp(1_700_000_000, 0).unwrap(),
             watch,
-            planned: Arc::default(),
+            findings: Arc::default(),
         };
         (bounds, job)
     }

@@ -6,10 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -21,8 +18,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
+    engine::planning::Findings,
     error::QueryError,
-    literals::without_literals,
     run::{Answer, Outcome},
 };
 
@@ -73,13 +70,14 @@ pub struct QueryRecord {
     pub began_at: DateTime<Utc>,
     /// Until now, or its end; the wait for a place included.
     pub duration: Duration,
+    /// Whether the answer was kept from an equal question, so that nothing was read.
+    pub cached: bool,
 }
 
 struct Live {
     /// As it began.
     record: QueryRecord,
-    /// Whether all that the statement names is there.
-    planned: Arc<AtomicBool>,
+    findings: Arc<Findings>,
     began: Instant,
     outcome: OnceLock<Arc<Outcome>>,
     cancel: watch::Sender<bool>,
@@ -87,9 +85,9 @@ struct Live {
 
 impl Live {
     fn now(&self) -> QueryRecord {
-        let rows = self.outcome.get().map_or(0, |outcome| outcome.rows());
-        let statement = self.record.statement.clone().filter(|_| self.planned.load(Ordering::Acquire));
-        QueryRecord { statement, rows, duration: self.began.elapsed(), ..self.record.clone() }
+        let (rows, cached) = self.outcome.get().map_or((0, false), |outcome| (outcome.rows(), outcome.from_cache()));
+        let statement = self.record.statement.clone().filter(|_| cached || self.findings.is_planned());
+        QueryRecord { statement, rows, cached, duration: self.began.elapsed(), ..self.record.clone() }
     }
 }
 
@@ -113,25 +111,26 @@ impl History {
         Self { clock, kept, queries: Mutex::default() }
     }
 
-    /// A query begins; its statement, unless it is too long to be answered.
-    pub(crate) fn begin(self: &Arc<Self>, caller: &Caller, sql: Option<&str>) -> Tracked {
+    /// A query begins. `statement` is without its literals.
+    pub(crate) fn begin(self: &Arc<Self>, caller: &Caller, statement: Option<Arc<str>>) -> Tracked {
         let record = QueryRecord {
             id: QueryId::fresh(),
             request_id: caller.request_id.clone(),
             actor: caller.principal.name.clone(),
             role: caller.principal.role.as_str(),
             profile: caller.profile.clone(),
-            statement: sql.and_then(without_literals).map(Into::into),
+            statement,
             state: QueryState::Running,
             code: None,
             rows: 0,
             began_at: self.clock.now(),
             duration: Duration::ZERO,
+            cached: false,
         };
         let id = record.id.clone();
         let live = Arc::new(Live {
             record,
-            planned: Arc::default(),
+            findings: Arc::default(),
             began: Instant::now(),
             outcome: OnceLock::new(),
             cancel: watch::Sender::new(false),
@@ -190,9 +189,9 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    /// To be set once the statement was planned.
-    pub(crate) fn planned(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.live.planned)
+    /// What planning is to note.
+    pub(crate) fn findings(&self) -> &Arc<Findings> {
+        &self.live.findings
     }
 
     /// What `work` comes to, unless somebody asks for its end first.

@@ -25,6 +25,7 @@ mod oversight; // what DataFusion is told of the query it works for
 mod pages; // answers in pages
 mod params; // values of a statement's parameters
 mod places; // where in a statement something failed
+mod result_cache; // small answers that are given again
 mod run; // one query on the CPU runtime
 mod session; // the DataFusion session of one request
 mod similar; // did-you-mean
@@ -44,4 +45,5 @@ pub use names::{CATALOG, SCHEMA};
 pub use pages::{KEPT_FOR, KEPT_OF_A_KEY};
 pub use params::Params;
 pub use places::Place;
+pub use result_cache::CacheCounts;
 pub use run::{Answer, Outcome};

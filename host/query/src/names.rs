@@ -61,6 +61,13 @@ impl Names {
         Ok(found)
     }
 
+    /// The datasets and views that were named and found; `None` if anything else was, such as a log or what lies below the rules.
+    pub(crate) async fn stored(&self) -> Option<Vec<String>> {
+        let resolved = self.resolved.lock().await;
+        let found = resolved.iter().filter(|(_, found)| found.is_some()).map(|((schema, name), _)| (schema, name));
+        found.map(|(schema, name)| (schema == SCHEMA && !name.starts_with(RAW)).then(|| name.clone())).collect()
+    }
+
     pub(crate) fn listing(&self) -> Vec<(String, &'static str)> {
         self.relations.listing()
     }

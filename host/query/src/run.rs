@@ -50,6 +50,8 @@ pub struct Outcome {
     truncated: AtomicBool,
     /// The row that the next page begins after.
     next: Option<u64>,
+    /// Whether it was kept from before.
+    kept: bool,
 }
 
 impl Outcome {
@@ -60,7 +62,17 @@ impl Outcome {
 
     /// Of a page that was there already.
     pub(crate) fn of_page(rows: u64, truncated: bool, next: Option<u64>) -> Self {
-        Self { rows: rows.into(), truncated: truncated.into(), next }
+        Self { rows: rows.into(), truncated: truncated.into(), next, kept: false }
+    }
+
+    /// Of a small answer that was there already.
+    pub(crate) fn of_kept(rows: u64, truncated: bool) -> Self {
+        Self { rows: rows.into(), truncated: truncated.into(), next: None, kept: true }
+    }
+
+    /// Whether the answer was kept from an equal question: its rows are few, and all here.
+    pub fn from_cache(&self) -> bool {
+        self.kept
     }
 
     /// Rows that come before the next page, when the answer is a page and not the last one.

@@ -24,7 +24,7 @@ use datafusion::common::{JoinType, Result};
 use datafusion::config::ConfigOptions;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan};
-use datafusion::optimizer::analyzer::{Analyzer, AnalyzerRule};
+use datafusion::optimizer::analyzer::{Analyzer, AnalyzerRule, function_rewrite::ApplyFunctionRewrites};
 use datafusion::optimizer::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::lit;
@@ -39,6 +39,7 @@ use crate::{
     account::AccountedBuffers,
     aside::{AsideExec, MAX_ASIDE},
     error::QueryError,
+    functions::CheckedArithmetic,
     late::LateDecoding,
     oversight::Oversight,
     steps::DistinctSteps,
@@ -78,7 +79,9 @@ impl Watch {
 
 /// DataFusion's analyzer rules, with a way out between them.
 pub(crate) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    Analyzer::new().rules.into_iter().flat_map(|rule| [Arc::new(WayOut) as Arc<dyn AnalyzerRule + Send + Sync>, rule]).collect()
+    let mut rules = Analyzer::new().rules;
+    rules.push(Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(CheckedArithmetic)])));
+    rules.into_iter().flat_map(|rule| [Arc::new(WayOut) as Arc<dyn AnalyzerRule + Send + Sync>, rule]).collect()
 }
 
 /// DataFusion's optimizer rules, with a way out between them, and equal steps kept apart where one would be lost.

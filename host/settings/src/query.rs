@@ -25,6 +25,8 @@ pub struct QuerySettings {
     pub threads: usize,
     /// Upper bound of a statement, bytes. Default 256 KiB.
     pub max_sql_bytes: usize,
+    /// Upper bound of small answers that are kept to be given again, bytes; 0 keeps none. Default 32 MiB.
+    pub result_cache_bytes: usize,
 }
 
 impl QuerySettings {
@@ -39,6 +41,7 @@ impl QuerySettings {
             concurrency_per_key: section.count("concurrency_per_key", 32, 1..=4096),
             threads: section.count("threads", 0, 0..=1024),
             max_sql_bytes: usize::try_from(section.kib("max_sql_kib", 256, 1..=4096)).unwrap_or(usize::MAX),
+            result_cache_bytes: usize::try_from(section.mib("result_cache_mib", 32, 0..=1024)).unwrap_or(usize::MAX),
         };
         section.finish();
         settings

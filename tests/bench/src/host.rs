@@ -27,8 +27,13 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Starts on an empty folder.
+    /// Starts on an empty folder. What is asked again is read again: the benches measure reading.
     pub(crate) async fn start() -> Result<Self, Failure> {
+        Self::start_with("[query]\nresult_cache_mib = 0\n").await
+    }
+
+    /// Starts on an empty folder with these settings.
+    pub(crate) async fn start_with(settings: &str) -> Result<Self, Failure> {
         let binary = std::env::current_exe()?.with_file_name("lakehouse");
         let mut host = Self {
             binary,
@@ -37,6 +42,8 @@ impl Host {
             base: String::new(),
             client: Client::builder().no_proxy().build()?,
         };
+        std::fs::create_dir(host.config())?;
+        std::fs::write(host.config().join("lakehouse.toml"), settings)?;
         host.launch().await?;
         Ok(host)
     }
@@ -49,6 +56,8 @@ impl Host {
         let child = Command::new(&self.binary)
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"])
             .arg(self.folder.path())
+            .arg("--config")
+            .arg(self.config())
             .arg("--plugins")
             .arg(plugins::distribution()?)
             .env("LAKEHOUSE_ADMIN_KEY", KEY)
@@ -67,6 +76,10 @@ impl Host {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("config")
     }
 
     /// kill -9.

@@ -1,4 +1,6 @@
-//! One row by its key over HTTP, beside a bare axum handler that returns the same bytes from a process of its own.
+//! One row by its key over HTTP, beside a bare axum handler that returns the same bytes from a process of its own: the latency of a
+//! statement that is planned and read each time, the rate of one that many clients ask again and again, and beside it the rate of that
+//! statement when its answer is never kept.
 
 use std::{
     io::{BufRead, BufReader},
@@ -26,20 +28,40 @@ const RUSH: Duration = Duration::from_millis(500);
 const RUSHES: usize = 10;
 
 pub(crate) async fn run(bars: &mut Bars) -> Result<(), Failure> {
-    let host = Host::start().await?;
+    let reading = Host::start().await?;
+    let read = of_host(&reading).await?;
+    let repeating = Host::start_with("").await?;
+    let repeated = of_host(&repeating).await?;
+    let answer = sent(&repeated).await?;
+    if sent(&read).await? != answer {
+        return Err("the two servers differ".into());
+    }
+    let bare = Bare::start(&answer)?;
+    let theirs = repeating.request_at(&bare.base, Method::POST, bare::PATH).json(&body());
+    one_client(
+        bars,
+        &Pair { ours: read.try_clone().ok_or(TWICE)?, theirs: theirs.try_clone().ok_or(TWICE)?, answer: answer.clone() },
+    )
+    .await?;
+    many_clients(bars, &Pair { ours: repeated, theirs, answer: answer.clone() }, &read).await
+}
+
+const TWICE: &str = "a request that cannot be sent twice";
+
+fn body() -> serde_json::Value {
+    json!({ "sql": "SELECT id, name, city FROM people WHERE id = 7" })
+}
+
+/// The table, and the request for one row of it.
+async fn of_host(host: &Host) -> Result<RequestBuilder, Failure> {
     let line = |n| format!("{n},Person number {n},{}\n", ["Akron", "Toledo", "Dayton"][n % 3]);
     host.ingest_csv("people", format!("id,name,city\n{}", (0..ROWS).map(line).collect::<String>()).into_bytes()).await?;
-    let body = json!({ "sql": "SELECT id, name, city FROM people WHERE id = 7" });
-    let ours = host.request(Method::POST, bare::PATH).json(&body);
-    let answer = sent(&ours).await?;
+    let request = host.request(Method::POST, bare::PATH).json(&body());
+    let answer = sent(&request).await?;
     if !String::from_utf8_lossy(&answer).contains("Person number 7") {
         return Err(format!("not the row: {}", String::from_utf8_lossy(&answer)).into());
     }
-    let bare = Bare::start(&answer)?;
-    let theirs = host.request_at(&bare.base, Method::POST, bare::PATH).json(&body);
-    let pair = Pair { ours, theirs, answer };
-    one_client(bars, &pair).await?;
-    many_clients(bars, &pair).await
+    Ok(request)
 }
 
 /// The same request to both.
@@ -76,7 +98,8 @@ async fn one_client(bars: &mut Bars, pair: &Pair) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn many_clients(bars: &mut Bars, pair: &Pair) -> Result<(), Failure> {
+async fn many_clients(bars: &mut Bars, pair: &Pair, read: &RequestBuilder) -> Result<(), Failure> {
+    let mut anew = Vec::new();
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for rush in 0..=RUSHES {
         let (own, bare) = if rush % 2 == 0 {
@@ -86,23 +109,26 @@ async fn many_clients(bars: &mut Bars, pair: &Pair) -> Result<(), Failure> {
             let bare = rate(&pair.theirs, &pair.answer).await?;
             (rate(&pair.ours, &pair.answer).await?, bare)
         };
+        let reading = rate(read, &pair.answer).await?;
         if rush > 0 {
+            anew.push(reading);
             ours.push(own);
             theirs.push(bare);
             ratios.push(own / bare);
         }
     }
     let beside = format!(
-        "of bare axum's rate; {:.0} a second against {:.0}, {CLIENTS} clients, {RUSHES} slices each",
+        "of bare axum's rate; {:.0} a second against {:.0}, {CLIENTS} clients, {RUSHES} slices each; {:.0} when no answer is kept",
         median(ours),
-        median(theirs)
+        median(theirs),
+        median(anew)
     );
     bars.at_least("one_row.clients_32", median(ratios), 0.4, &beside);
     Ok(())
 }
 
 async fn sent(request: &RequestBuilder) -> Result<Vec<u8>, Failure> {
-    let request = request.try_clone().ok_or("a request that cannot be sent twice")?;
+    let request = request.try_clone().ok_or(TWICE)?;
     let answer = request.send().await?;
     let status = answer.status();
     let bytes = answer.bytes().await?;
@@ -131,7 +157,7 @@ async fn rate(request: &RequestBuilder, expected: &[u8]) -> Result<f64, Failure>
     let clients = (0..CLIENTS).map(|_| {
         let (request, expected) = (request.try_clone(), expected.to_vec());
         tokio::spawn(async move {
-            let request = request.ok_or("a request that cannot be sent twice")?;
+            let request = request.ok_or(TWICE)?;
             let mut done = 0_u32;
             while begun.elapsed() < RUSH {
                 asked(&request, &expected).await?;

@@ -157,7 +157,7 @@ async fn ingest_file(
     };
     let Ingested { report, is_repeat } = app.engine.ingest(&caller, wanted, file.content).await?;
     if !is_repeat {
-        app.metrics.ingested(report.rows);
+        app.metrics.ingested(report.rows, report.duration_ms);
     }
     Ok(Answer::created(report.into()))
 }

@@ -85,7 +85,7 @@ async fn ingest_bucket(
     };
     let Ingested { report, is_repeat } = app.engine.ingest_bucket(&caller, wanted).await?;
     if !is_repeat {
-        app.metrics.ingested(report.rows);
+        app.metrics.ingested(report.rows, report.duration_ms);
     }
     Ok(Answer::created(report.into()))
 }

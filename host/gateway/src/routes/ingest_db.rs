@@ -75,7 +75,7 @@ async fn ingest_db(
     };
     let Ingested { report, is_repeat } = app.engine.ingest_source(&caller, wanted).await?;
     if !is_repeat {
-        app.metrics.ingested(report.rows);
+        app.metrics.ingested(report.rows, report.duration_ms);
     }
     Ok(Answer::created(report.into()))
 }

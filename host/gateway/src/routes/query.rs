@@ -232,6 +232,8 @@ struct QueryBody {
     began_at: String,
     /// Until now, or its end; the wait for a place included.
     duration_ms: f64,
+    /// Whether the answer was kept from an equal question, so that nothing was read.
+    cached: bool,
 }
 
 impl From<QueryRecord> for QueryBody {
@@ -247,6 +249,7 @@ impl From<QueryRecord> for QueryBody {
             rows: query.rows,
             began_at: query.began_at.to_rfc3339(),
             duration_ms: query.duration.as_secs_f64() * 1e3,
+            cached: query.cached,
         }
     }
 }

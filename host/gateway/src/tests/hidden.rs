@@ -59,6 +59,12 @@ async fn a_statement_that_is_denied_is_journaled_whether_or_not_its_name_exists(
         let expected = json!({"count": 1, "denials": [denial]});
         assert_eq!(lake.own_events(&key).await, [(json!("denied"), expected)]);
     }
+    // Words that no relation can have for a name may be anything, and stay for good where they are written.
+    let key = lake.reader("careless").await;
+    lake.query(&key, "SELECT * FROM \"Ada Lovelace\"").await.expect_problem(400, "unknown_table");
+    let events = lake.own_events(&key).await;
+    let denial = json!({"what": "read what nothing can be named", "code": "unknown_table", "count": 1});
+    assert_eq!(events, [(json!("denied"), json!({"count": 1, "denials": [denial]}))]);
     let key = lake.reader("curious").await;
     lake.query(&key, "EXPLAIN ANALYZE SELECT 1").await.expect_problem(400, "statement_refused");
     assert_eq!(lake.own_events(&key).await.len(), 1);

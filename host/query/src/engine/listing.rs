@@ -94,7 +94,7 @@ impl QueryEngine {
             template: self.template.clone(),
             now: self.options.clock.now(),
             watch: Watch::until(ends, deadline),
-            planned: Arc::default(),
+            findings: Arc::default(),
         };
         self.apart(&caller.principal.name, Box::pin(job.described())).await
     }

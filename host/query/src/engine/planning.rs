@@ -1,7 +1,7 @@
 //! From a statement to a stream of batches.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -27,6 +27,7 @@ use crate::{
     names::{CATALOG, Catalogs, Names, Relations, SCHEMA},
     oversight::Oversight,
     params::Params,
+    result_cache::is_repeatable,
     session::Template,
     watch::Watch,
 };
@@ -52,8 +53,26 @@ pub(crate) struct Job {
     pub(crate) template: Template,
     pub(crate) now: DateTime<Utc>,
     pub(crate) watch: Arc<Watch>,
-    /// Set once all that the statement names was found.
-    pub(crate) planned: Arc<AtomicBool>,
+    pub(crate) findings: Arc<Findings>,
+}
+
+/// What planning finds out about a statement.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    planned: AtomicBool,
+    repeatable: OnceLock<Vec<String>>,
+}
+
+impl Findings {
+    /// Whether all that the statement names was found.
+    pub(crate) fn is_planned(&self) -> bool {
+        self.planned.load(Ordering::Acquire)
+    }
+
+    /// The datasets and views that it reads, when its answer stays the same as long as they do.
+    pub(crate) fn repeatable(&self) -> Option<&[String]> {
+        self.repeatable.get().map(Vec::as_slice)
+    }
 }
 
 impl Job {
@@ -83,7 +102,7 @@ impl Job {
                 text(PLAN, &explain::measured(&physical))
             }
             Command::ShowTables => {
-                planner.planned.store(true, Ordering::Release);
+                planner.findings.planned.store(true, Ordering::Release);
                 let rows: Vec<Vec<String>> =
                     planner.names.all().into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect();
                 text(TABLES, &rows)
@@ -126,7 +145,7 @@ impl Job {
             longest_text: texts.fold(self.sql.len(), usize::max),
             params,
             oversight,
-            planned: self.planned,
+            findings: self.findings,
         })
     }
 }
@@ -166,11 +185,11 @@ struct Planner {
     /// Bytes that no text of the statement or its parameters exceeds.
     longest_text: usize,
     oversight: Oversight,
-    planned: Arc<AtomicBool>,
+    findings: Arc<Findings>,
 }
 
 impl Planner {
-    /// Every step may be long; between them, and between the rules of the longest, planning asks whether the query goes on.
+    /// `max_rows` will be seen; none, when the answer is about the statement. Every step may be long; between them, and between the rules of the longest, planning asks whether the query goes on.
     async fn plan(
         &self,
         statement: Statement,
@@ -178,6 +197,13 @@ impl Planner {
     ) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>), QueryError> {
         let logical = self.logical(statement).await?;
         let logical = self.with_params(logical)?;
+        // Before the optimizer makes a constant of the time.
+        if max_rows.is_some()
+            && is_repeatable(&logical)
+            && let Some(names) = self.names.stored().await
+        {
+            let _ = self.findings.repeatable.set(names);
+        }
         width::check_types(&logical)?;
         let planning = |error| QueryError::planning(&error);
         let logical = first_rows(logical, max_rows).map_err(planning)?;
@@ -203,7 +229,7 @@ impl Planner {
         let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reading.verify_plan(&logical).map_err(|_| QueryError::Refused { what: "only reading statements are answered".into() })?;
         shape::check(&logical)?;
-        self.planned.store(true, Ordering::Release);
+        self.findings.planned.store(true, Ordering::Release);
         Ok(logical)
     }
 
@@ -254,7 +280,7 @@ impl Planner {
             _ => return Err(self.names.unknown(&name.to_string())),
         };
         let Some(relation) = self.names.relation(schema, table).await? else { return Err(self.names.unknown(table)) };
-        self.planned.store(true, Ordering::Release);
+        self.findings.planned.store(true, Ordering::Release);
         let rows: Vec<Vec<String>> = relation
             .schema()
             .fields()

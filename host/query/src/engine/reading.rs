@@ -79,7 +79,7 @@ impl QueryEngine {
             template: self.template.clone(),
             now: self.options.clock.now(),
             watch: Arc::clone(&watch),
-            planned: Arc::default(),
+            findings: Arc::default(),
         };
         let bounds = Bounds { ends, deadline, max_rows: u64::MAX, place, watch };
         let answer = run::start(&self.cpu, bounds, job.stream()).await?;

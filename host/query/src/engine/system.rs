@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{TableProvider, streaming::StreamingTable};
 use datafusion::error::Result;
@@ -63,6 +63,7 @@ static QUERY_COLUMNS: LazyLock<SchemaRef> = LazyLock::new(|| {
         text("statement", true),
         Field::new("rows", DataType::Int64, false),
         Field::new("duration_ms", DataType::Float64, false),
+        Field::new("cached", DataType::Boolean, false),
     ]))
 });
 
@@ -135,6 +136,7 @@ fn queries(asked: &[QueryRecord]) -> Result<RecordBatch> {
         maybe(|query| query.statement.as_deref()),
         Arc::new(Int64Array::from_iter_values(rows)),
         Arc::new(Float64Array::from_iter_values(asked.iter().map(|query| query.duration.as_secs_f64() * 1e3))),
+        Arc::new(asked.iter().map(|query| Some(query.cached)).collect::<BooleanArray>()),
     ];
     Ok(RecordBatch::try_new(Arc::clone(&QUERY_COLUMNS), columns)?)
 }

@@ -23,6 +23,7 @@ use crate::{QueryError, harness::cpu};
 mod history;
 mod listing;
 mod redactions; // each on each type
+mod repeats; // answers that are given again
 mod stacks; // views over views
 mod trials; // definitions on sample rows
 
@@ -88,6 +89,7 @@ impl Host {
             max_rows: 1_000,
             concurrency: 8,
             concurrency_per_key: 8,
+            result_cache_bytes: 1 << 20,
             partitions: 2,
             max_sql_bytes: 64 * 1024,
             clock,
@@ -160,8 +162,13 @@ impl Host {
     }
 
     async fn text(&self, caller: &Caller, sql: &str) -> Result<String, QueryError> {
-        let request = QueryRequest { sql: sql.to_owned(), ..QueryRequest::default() };
+        self.asked(caller, QueryRequest { sql: sql.to_owned(), ..QueryRequest::default() }).await.map(|(text, _)| text)
+    }
+
+    /// The answer as text, and whether it was kept from before.
+    async fn asked(&self, caller: &Caller, request: QueryRequest) -> Result<(String, bool), QueryError> {
         let answer = self.engine.query(caller, request).await?.answer;
+        let cached = answer.outcome.from_cache();
         let batches: Vec<RecordBatch> = answer.batches.try_collect().await?;
         let mut lines = Vec::new();
         for batch in &batches {
@@ -170,7 +177,7 @@ impl Host {
                 lines.push(batch.columns().iter().map(cell).collect::<Vec<_>>().join(" | "));
             }
         }
-        Ok(lines.join("\n"))
+        Ok((lines.join("\n"), cached))
     }
 }
 

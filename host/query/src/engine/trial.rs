@@ -245,7 +245,7 @@ impl QueryEngine {
             template: self.template.clone(),
             now: self.options.clock.now(),
             watch: Arc::clone(&watch),
-            planned: Arc::default(),
+            findings: Arc::default(),
         };
         run::start(&self.cpu, Bounds { ends, deadline, max_rows, place, watch }, job.stream()).await
     }

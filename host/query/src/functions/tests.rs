@@ -9,6 +9,8 @@ use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use lakehouse_types::{Code, ErrorKind, Fault};
 
+mod integers; // right, or an error
+
 use super::{Functions, allowed};
 use crate::harness::{Lake, table};
 

@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ToDFSchema};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, ExprSchemable, simplify::SimplifyContext};
+use datafusion::logical_expr::{Expr, ExprSchemable, expr_rewriter::FunctionRewrite, simplify::SimplifyContext};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
-use crate::{error::QueryError, guard, idents};
+use crate::{error::QueryError, functions::CheckedArithmetic, guard, idents};
 
 /// A filter that was parsed, typed and checked against its base.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ impl RowFilter {
                 .build(),
         );
         let expr = simplifier.coerce(expr, &schema).map_err(|error| planning(&error))?;
+        let expr = expr.transform_up(|part| CheckedArithmetic.rewrite(part, &schema, session.config_options()));
+        let expr = expr.map(|done| done.data).map_err(|error| planning(&error))?;
         let expr = simplifier.simplify(expr).map_err(|error| planning(&error))?;
         let expr = unqualified(expr).map_err(|error| planning(&error))?;
         match type_of(&expr, &schema)? {

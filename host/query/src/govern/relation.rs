@@ -9,13 +9,12 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ToDFSchema};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::split_conjunction};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning, repartition::RepartitionExec};
+use datafusion::physical_plan::ExecutionPlan;
 
-use super::{GovernExec, Hidden, RowFilter, RowRule, exec::Slot, pushdown};
+use super::{GovernExec, Hidden, RowFilter, RowRule, exec::Slot, pieces, pushdown};
 
 /// A column that a relation gives out.
 #[derive(Debug, Clone)]
@@ -114,13 +113,7 @@ impl GovernedRelation {
     /// Plans the reading on its own: the optimizer will not see inside.
     async fn read(&self, session: &dyn Session, wanted: &[usize], hints: &[Expr]) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = session.config().target_partitions();
-        let plan = self.rules.base.scan(session, Some(&wanted.to_vec()), hints, None).await?;
-        let plan = spread(plan, partitions, session.config_options())?;
-        let works = self.rules.filter.is_some() || self.rules.columns.iter().any(|column| column.rule.is_some());
-        if works && plan.output_partitioning().partition_count() < partitions {
-            return Ok(Arc::new(RepartitionExec::try_new(plan, Partitioning::RoundRobinBatch(partitions))?));
-        }
-        Ok(plan)
+        in_order(self.rules.base.scan(session, Some(&wanted.to_vec()), hints, None).await?, partitions)
     }
 }
 
@@ -138,15 +131,16 @@ fn bare(predicate: &Expr) -> Result<Expr> {
         .map(|done| done.data)
 }
 
-/// Splits the files of the scan over the partitions, as the optimizer does where it can see.
-fn spread(plan: Arc<dyn ExecutionPlan>, partitions: usize, options: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+/// The same rows, so that the partitions one after the other are the order of storage.
+fn in_order(plan: Arc<dyn ExecutionPlan>, partitions: usize) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
-        if node.children().is_empty()
-            && let Some(spread) = node.repartitioned(partitions, options)?
-        {
-            return Ok(Transformed::yes(spread));
+        if let Some(lower) = node.downcast_ref::<GovernExec>() {
+            return Ok(Transformed::yes(Arc::new(lower.in_order())));
         }
-        Ok(Transformed::no(node))
+        Ok(match pieces::of_files(&node, partitions) {
+            Some(pieces) => Transformed::yes(pieces),
+            None => Transformed::no(node),
+        })
     })
     .map(|done| done.data)
 }
@@ -197,7 +191,8 @@ impl TableProvider for GovernedRelation {
             })
             .collect();
         let hidden = self.rules.hidden.as_ref().map(|(key, hidden)| (place_of(*key), Arc::clone(hidden)));
-        Ok(Arc::new(GovernExec::new(self.rules.name.clone(), inner, slots, filter, hidden)))
+        let partitions = session.config().target_partitions();
+        Ok(Arc::new(GovernExec::new(self.rules.name.clone(), inner, slots, filter, hidden, partitions)))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {

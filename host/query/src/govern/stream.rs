@@ -6,14 +6,18 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
-use arrow::compute::{BatchCoalescer, filter_record_batch};
+use arrow::compute::{BatchCoalescer, filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::PhysicalExpr;
-use futures::{Stream, StreamExt};
+use futures::{StreamExt, stream::BoxStream};
 
-use super::{Hidden, RowRedactor, exec::Slot, rule::as_declared};
+use super::{
+    Hidden, RowRedactor,
+    deal::{Dealer, Segment},
+    exec::Slot,
+    rule::as_declared,
+};
 use crate::error::QueryError;
 
 #[derive(Debug)]
@@ -51,42 +55,60 @@ fn keep(filter: &Arc<dyn PhysicalExpr>, batch: &RecordBatch, mask: &mut BooleanB
     Ok(())
 }
 
-/// Governs `input`, gathering rows into batches of about `rows` before a redactor is called: each call has a price of its own.
+/// One partition of what `dealer` deals, in batches of `rows`: each call of a redactor has a price of its own.
 pub(super) fn govern(
     rules: Arc<Rules>,
-    mut input: SendableRecordBatchStream,
+    dealer: Arc<Dealer>,
+    input: &SchemaRef,
     rows: usize,
-) -> impl Stream<Item = Result<RecordBatch>> + Send {
-    async_stream::try_stream! {
-        let mut gathered = Gathered::new(&rules, &input.schema(), rows)?;
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let places: Vec<usize> = rules.slots.iter().map(|slot| slot.place).collect();
+    let schema = Arc::new(input.project(&places)?);
+    let governed = async_stream::try_stream! {
         let mut redactors = rules.open();
         loop {
-            let batch = input.next().await;
-            let ended = batch.is_none();
-            match batch {
-                // What failed below may quote a row.
-                Some(batch) => {
-                    let batch = batch.map_err(|error| QueryError::execution(&error))?;
-                    let (batch, mask) = rules.visible(batch)?;
-                    gathered.push(&batch, mask.as_ref())?;
-                }
-                None => gathered.finish()?,
-            }
-            while let Some(raw) = gathered.next() {
-                yield rules.redact(raw, &mut redactors).await?;
-            }
-            if ended {
+            let segments = dealer.next(rows).await?;
+            if segments.is_empty() {
                 break;
             }
+            let raw = joined(&schema, &places, &segments)?;
+            // What was read ahead has been copied, or is on its way.
+            drop(segments);
+            yield rules.redact(raw, &mut redactors).await?;
+        }
+    };
+    Ok(governed.boxed())
+}
+
+/// The raw output columns of the rows that are to be seen.
+fn joined(schema: &SchemaRef, places: &[usize], segments: &[Segment]) -> Result<RecordBatch> {
+    let rows = segments.iter().map(|segment| segment.rows).sum();
+    if places.is_empty() {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        return Ok(RecordBatch::try_new_with_options(Arc::clone(schema), Vec::new(), &options)?);
+    }
+    if let [Segment { batch, mask: None, .. }] = segments {
+        return Ok(batch.project(places)?);
+    }
+    let mut gathered = BatchCoalescer::new(Arc::clone(schema), rows.max(1));
+    for segment in segments {
+        let batch = segment.batch.project(places)?;
+        match &segment.mask {
+            Some(mask) => gathered.push_batch_with_filter(batch, mask)?,
+            None => gathered.push_batch(batch)?,
         }
     }
+    gathered.finish_buffered_batch()?;
+    let batch = gathered.next_completed_batch();
+    batch.ok_or_else(|| QueryError::Internal { detail: "rows of a relation were lost".into() }.into())
 }
 
 impl Rules {
-    /// Rows, and a mask of those that are to be seen: neither tombstoned nor filtered.
-    fn visible(&self, batch: RecordBatch) -> Result<(RecordBatch, Option<BooleanArray>)> {
+    /// Rows, and a mask without NULLs of those that are to be seen, neither tombstoned nor filtered; none where all are.
+    pub(super) fn visible(&self, batch: RecordBatch) -> Result<(RecordBatch, Option<BooleanArray>)> {
         let kept = self.hidden.as_ref().map(|(key, hidden)| hidden.keep(batch.column(*key)));
         let kept = kept.filter(|kept| kept.true_count() < batch.num_rows());
+        let kept = kept.map(|kept| if kept.null_count() > 0 { prep_null_mask_filter(&kept) } else { kept });
         let Some(filter) = &self.filter else { return Ok((batch, kept)) };
         let batch = match kept {
             Some(kept) => filter_record_batch(&batch, &kept)?,
@@ -94,7 +116,9 @@ impl Rules {
         };
         let mut mask = BooleanBufferBuilder::new(batch.num_rows());
         keep(filter, &batch, &mut mask)?;
-        Ok((batch, Some(BooleanArray::new(mask.finish(), None))))
+        let mask = BooleanArray::new(mask.finish(), None);
+        let all = mask.true_count() == batch.num_rows();
+        Ok((batch, (!all).then_some(mask)))
     }
 
     fn open(&self) -> Vec<Option<Box<dyn RowRedactor>>> {
@@ -127,96 +151,5 @@ impl Rules {
         }
         as_declared(redacted, slot.field.data_type())
             .ok_or_else(|| QueryError::Internal { detail: format!("a rule of `{}` changed its type", self.relation) }.into())
-    }
-}
-
-/// Raw output columns of the rows that are kept, in batches worth a call.
-struct Gathered {
-    places: Vec<usize>,
-    schema: SchemaRef,
-    /// `None` where no column is asked for and rows are only counted.
-    columns: Option<BatchCoalescer>,
-    counted: usize,
-    /// The most rows of a batch that is counted together.
-    rows: usize,
-    ended: bool,
-}
-
-impl Gathered {
-    fn new(rules: &Rules, input: &SchemaRef, rows: usize) -> Result<Self> {
-        let places: Vec<usize> = rules.slots.iter().map(|slot| slot.place).collect();
-        let schema = Arc::new(input.project(&places)?);
-        // A batch that is large already goes through as it is.
-        let columns = (!places.is_empty())
-            .then(|| BatchCoalescer::new(Arc::clone(&schema), rows).with_biggest_coalesce_batch_size(Some(rows / 2)));
-        Ok(Self { places, schema, columns, counted: 0, rows: rows.max(1), ended: false })
-    }
-
-    fn push(&mut self, batch: &RecordBatch, mask: Option<&BooleanArray>) -> Result<()> {
-        match (&mut self.columns, mask) {
-            (None, None) => self.counted += batch.num_rows(),
-            (None, Some(mask)) => self.counted += mask.true_count(),
-            (Some(columns), mask) => {
-                let batch = batch.project(&self.places)?;
-                match mask {
-                    Some(mask) if mask.true_count() < batch.num_rows() => columns.push_batch_with_filter(batch, mask)?,
-                    _ if batch.num_rows() > 0 => columns.push_batch(batch)?,
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.ended = true;
-        if let Some(columns) = &mut self.columns {
-            columns.finish_buffered_batch()?;
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Option<RecordBatch> {
-        if let Some(columns) = &mut self.columns {
-            return columns.next_completed_batch();
-        }
-        // What is left at the end is given out as it is.
-        let full = self.counted >= self.rows;
-        if self.counted == 0 || !(full || self.ended) {
-            return None;
-        }
-        let rows = self.counted.min(self.rows);
-        self.counted -= rows;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), Vec::new(), &options).ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
-    use arrow::datatypes::Schema;
-
-    use super::{Gathered, Rules};
-
-    /// A count asks for no column: its batches come as they are full, and are no larger than any other's.
-    #[test]
-    fn rows_without_columns_come_as_they_are_counted() {
-        let schema = Arc::new(Schema::empty());
-        let rules = Rules { relation: "v".into(), schema, slots: Vec::new(), filter: None, hidden: None };
-        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..250));
-        let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
-        let even: BooleanArray = (0..250).map(|n| Some(n % 2 == 0)).collect();
-        let mut gathered = Gathered::new(&rules, &batch.schema(), 100).unwrap();
-        let full =
-            |gathered: &mut Gathered| std::iter::from_fn(|| gathered.next()).map(|rows| rows.num_rows()).collect::<Vec<_>>();
-        gathered.push(&batch, None).unwrap();
-        assert_eq!(full(&mut gathered), [100, 100]);
-        gathered.push(&batch, Some(&even)).unwrap();
-        assert_eq!(full(&mut gathered), [100]);
-        gathered.finish().unwrap();
-        assert_eq!(full(&mut gathered), [75]);
     }
 }

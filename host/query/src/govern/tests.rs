@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 mod chains; // the same through views upon views
+mod deals; // the order of the rows that are to be seen
 mod filters; // what may be one
 
 use super::{Governed, Hidden, OutputColumn, RowFilter, RowRedactor, RowRule, Upper};
