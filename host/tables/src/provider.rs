@@ -1,11 +1,15 @@
 //! The Parquet files of one version as a DataFusion table.
 //!
 //! **Invariant**: the plan reads exactly the files of the pinned state, and holds the state, so that the files outlive the stream.
+//!
+//! Read in DataFusion 55: a scan asks for the footer without the page index, which is then all that the cache keeps, and with a predicate each
+//! partition reads and parses the index of the whole file once more.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use bytes::Bytes;
 use datafusion::catalog::Session;
 use datafusion::common::{Statistics, ToDFSchema};
 use datafusion::config::TableParquetOptions;
@@ -21,7 +25,10 @@ use datafusion::physical_expr::conjunction;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures::{FutureExt, future::BoxFuture};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use crate::DatasetState;
 
@@ -139,6 +146,32 @@ impl ParquetFileReaderFactory for PinnedReader {
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         tracing::trace!(version = self.state.version, partition = partition_index, "opening a data file");
-        self.reader.create_reader(partition_index, file, metadata_size_hint, metrics)
+        let has_pages = file.object_meta.size >= SMALL_FILE_BYTES;
+        let reader = self.reader.create_reader(partition_index, file, metadata_size_hint, metrics)?;
+        Ok(if has_pages { Box::new(Indexed(reader)) } else { reader })
+    }
+}
+
+/// Asks for the page index together with the footer, so that the cache keeps both.
+struct Indexed(Box<dyn AsyncFileReader + Send>);
+
+impl AsyncFileReader for Indexed {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        self.0.get_bytes(range)
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        self.0.get_byte_ranges(ranges)
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        async move {
+            let options = options.cloned().unwrap_or_default().with_page_index_policy(PageIndexPolicy::Optional);
+            self.0.get_metadata(Some(&options)).await
+        }
+        .boxed()
     }
 }

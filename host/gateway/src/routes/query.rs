@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::Response,
 };
+use futures::{FutureExt, StreamExt, stream};
 use lakehouse_engine::{
     Action, Answer as Rowset, Caller, Form, QueryError, QueryRecord, QueryRequest,
     format::{Format, ProblemText, Rows},
@@ -195,8 +196,16 @@ fn form(headers: &HeaderMap, rows: Option<RowsParam>, integers: Option<IntegersP
 
 fn written(app: &App, caller: &Caller, id: &QueryId, answer: Rowset, form: Form) -> Result<Response, Problem> {
     let next = answer.outcome.next();
-    let chunks = app.engine.encoded(answer, form, in_words(caller.request_id.clone()), app.metrics.query_rows())?;
-    let mut response = Response::new(Body::from_stream(chunks));
+    let is_small = answer.outcome.from_cache();
+    let mut chunks = app.engine.encoded(answer, form, in_words(caller.request_id.clone()), app.metrics.query_rows())?;
+    // What is small and here already goes out in one piece, with its length.
+    let first = if is_small { chunks.next().now_or_never().flatten() } else { None };
+    let more = if first.is_some() { chunks.next().now_or_never() } else { None };
+    let body = match (first, more) {
+        (Some(Ok(whole)), Some(None)) => Body::from(whole),
+        (first, more) => Body::from_stream(stream::iter(first.into_iter().chain(more.flatten())).chain(chunks)),
+    };
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.format.content_type()));
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
@@ -22,19 +22,16 @@ use super::stream::Rules;
 use crate::{error::QueryError, functions::array_bytes};
 
 /// What one reader may have read that nobody has asked for yet. Also what it may have of it in pieces after the one whose turn it is.
-const AHEAD_BYTES: usize = 8 << 20;
+const AHEAD_BYTES: usize = 16 << 20;
 /// Readers for each partition that is given out: while one opens a file, another reads.
 const READERS_PER_PARTITION: usize = 2;
 /// What a permit to read ahead stands for.
 const PERMIT_BYTES: usize = 1 << 10;
 
-/// Rows as they were read, with a mask of those that are to be seen.
+/// Rows that are to be seen, in raw columns of the output.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) batch: RecordBatch,
-    pub(super) mask: Option<BooleanArray>,
-    /// Rows that are to be seen.
-    pub(super) rows: usize,
     held: Arc<Held>,
 }
 
@@ -46,19 +43,10 @@ struct Held {
 }
 
 impl Segment {
-    /// The first `rows` that are to be seen, of more; and the others.
+    /// The first `rows` of more, and the others.
     fn split(self, rows: usize) -> (Self, Self) {
-        let at = match &self.mask {
-            Some(mask) => mask.values().set_indices().nth(rows).unwrap_or(mask.len()),
-            None => rows,
-        };
-        let part = |from: usize, length: usize, rows: usize| Self {
-            batch: self.batch.slice(from, length),
-            mask: self.mask.as_ref().map(|mask| mask.slice(from, length)),
-            rows,
-            held: Arc::clone(&self.held),
-        };
-        (part(0, at, rows), part(at, self.batch.num_rows() - at, self.rows - rows))
+        let part = |from, length| Self { batch: self.batch.slice(from, length), held: Arc::clone(&self.held) };
+        (part(0, rows), part(rows, self.batch.num_rows() - rows))
     }
 }
 
@@ -131,7 +119,7 @@ impl Turn {
         {
             match piece.recv().await {
                 Some(Said::Rows(segment)) => {
-                    self.taken_rows += segment.rows;
+                    self.taken_rows += segment.batch.num_rows();
                     self.taken.push(segment);
                 }
                 Some(Said::End) => drop(self.pieces.pop_front()),
@@ -153,7 +141,7 @@ impl Turn {
             && let Some(last) = self.taken.pop()
         {
             let (fits, left) = {
-                let fit = last.rows - over;
+                let fit = last.batch.num_rows() - over;
                 last.split(fit)
             };
             self.taken.push(fits);
@@ -192,13 +180,12 @@ impl Reader {
         let failed = |error| QueryError::execution(&error);
         let mut input = make_cooperative(self.inner.execute(partition, Arc::clone(&self.context)).map_err(failed)?);
         while let Some(batch) = input.next().await {
-            let (batch, mask) = self.rules.visible(batch.map_err(failed)?).map_err(failed)?;
-            let rows = mask.as_ref().map_or(batch.num_rows(), BooleanArray::true_count);
-            if rows == 0 {
+            let batch = self.rules.visible(batch.map_err(failed)?).map_err(failed)?;
+            if batch.num_rows() == 0 {
                 continue;
             }
             let held = Arc::new(self.hold(&batch).await?);
-            if says.send(Said::Rows(Segment { batch, mask, rows, held })).is_err() {
+            if says.send(Said::Rows(Segment { batch, held })).is_err() {
                 // Nobody wants them any more.
                 return Ok(());
             }

@@ -10,10 +10,10 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 
-/// Rows of a piece: at least so many that they are worth the opening of a file, at most as many as a row group has, so that what is read ahead
-/// of its turn is little.
+/// Rows of a piece: at least so many that they are worth the opening of a file, at most as many as two row groups have, so that what is read
+/// ahead of its turn is little.
 const LEAST_ROWS: usize = 16_384;
-const MOST_ROWS: usize = 131_072;
+const MOST_ROWS: usize = 262_144;
 /// Pieces for each partition, where there are rows for them.
 const PIECES_PER_PARTITION: usize = 4;
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
-use arrow::compute::{BatchCoalescer, filter_record_batch, prep_null_mask_filter};
+use arrow::compute::{BatchCoalescer, filter_record_batch};
 use arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
@@ -62,8 +62,7 @@ pub(super) fn govern(
     input: &SchemaRef,
     rows: usize,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let places: Vec<usize> = rules.slots.iter().map(|slot| slot.place).collect();
-    let schema = Arc::new(input.project(&places)?);
+    let schema = Arc::new(input.project(&rules.places())?);
     let governed = async_stream::try_stream! {
         let mut redactors = rules.open();
         loop {
@@ -71,7 +70,7 @@ pub(super) fn govern(
             if segments.is_empty() {
                 break;
             }
-            let raw = joined(&schema, &places, &segments)?;
+            let raw = joined(&schema, &segments)?;
             // What was read ahead has been copied, or is on its way.
             drop(segments);
             yield rules.redact(raw, &mut redactors).await?;
@@ -80,23 +79,19 @@ pub(super) fn govern(
     Ok(governed.boxed())
 }
 
-/// The raw output columns of the rows that are to be seen.
-fn joined(schema: &SchemaRef, places: &[usize], segments: &[Segment]) -> Result<RecordBatch> {
-    let rows = segments.iter().map(|segment| segment.rows).sum();
-    if places.is_empty() {
+/// The rows of all segments in one batch.
+fn joined(schema: &SchemaRef, segments: &[Segment]) -> Result<RecordBatch> {
+    if let [Segment { batch, .. }] = segments {
+        return Ok(batch.clone());
+    }
+    let rows = segments.iter().map(|segment| segment.batch.num_rows()).sum();
+    if schema.fields().is_empty() {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         return Ok(RecordBatch::try_new_with_options(Arc::clone(schema), Vec::new(), &options)?);
     }
-    if let [Segment { batch, mask: None, .. }] = segments {
-        return Ok(batch.project(places)?);
-    }
     let mut gathered = BatchCoalescer::new(Arc::clone(schema), rows.max(1));
     for segment in segments {
-        let batch = segment.batch.project(places)?;
-        match &segment.mask {
-            Some(mask) => gathered.push_batch_with_filter(batch, mask)?,
-            None => gathered.push_batch(batch)?,
-        }
+        gathered.push_batch(segment.batch.clone())?;
     }
     gathered.finish_buffered_batch()?;
     let batch = gathered.next_completed_batch();
@@ -104,21 +99,31 @@ fn joined(schema: &SchemaRef, places: &[usize], segments: &[Segment]) -> Result<
 }
 
 impl Rules {
-    /// Rows, and a mask without NULLs of those that are to be seen, neither tombstoned nor filtered; none where all are.
-    pub(super) fn visible(&self, batch: RecordBatch) -> Result<(RecordBatch, Option<BooleanArray>)> {
+    /// Where the columns of the output are read.
+    fn places(&self) -> Vec<usize> {
+        self.slots.iter().map(|slot| slot.place).collect()
+    }
+
+    /// The raw columns of the output, of the rows that are to be seen: neither tombstoned nor filtered.
+    pub(super) fn visible(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let kept = self.hidden.as_ref().map(|(key, hidden)| hidden.keep(batch.column(*key)));
         let kept = kept.filter(|kept| kept.true_count() < batch.num_rows());
-        let kept = kept.map(|kept| if kept.null_count() > 0 { prep_null_mask_filter(&kept) } else { kept });
-        let Some(filter) = &self.filter else { return Ok((batch, kept)) };
+        let Some(filter) = &self.filter else { return self.output(&batch, kept.as_ref()) };
         let batch = match kept {
             Some(kept) => filter_record_batch(&batch, &kept)?,
             None => batch,
         };
         let mut mask = BooleanBufferBuilder::new(batch.num_rows());
         keep(filter, &batch, &mut mask)?;
-        let mask = BooleanArray::new(mask.finish(), None);
-        let all = mask.true_count() == batch.num_rows();
-        Ok((batch, (!all).then_some(mask)))
+        self.output(&batch, Some(&BooleanArray::new(mask.finish(), None)))
+    }
+
+    fn output(&self, batch: &RecordBatch, kept: Option<&BooleanArray>) -> Result<RecordBatch> {
+        let raw = batch.project(&self.places())?;
+        match kept {
+            Some(kept) if kept.true_count() < batch.num_rows() => Ok(filter_record_batch(&raw, kept)?),
+            _ => Ok(raw),
+        }
     }
 
     fn open(&self) -> Vec<Option<Box<dyn RowRedactor>>> {
