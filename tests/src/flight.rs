@@ -22,7 +22,7 @@ async fn the_adbc_driver_sees_what_its_key_may_see_and_nothing_else() {
 
     let metrics = String::from_utf8(lake.get("/metrics").await.body.to_vec()).expect("text");
     for counted in [
-        "lakehouse_flight_calls_total{method=\"DoGet.Statement\",status=\"Ok\"}",
+        "lakehouse_flight_calls_total{method=\"DoGet.PreparedStatement\",status=\"Ok\"}",
         "lakehouse_flight_calls_total{method=\"Handshake\",status=\"Unauthenticated\"}",
     ] {
         assert!(metrics.contains(counted), "{counted}");
