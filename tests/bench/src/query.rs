@@ -37,6 +37,8 @@ pub(crate) async fn run(bars: &mut Bars) -> Result<(), Failure> {
     let folder = TempDir::new()?;
     let mut settings = Settings::default().rooted(folder.path());
     settings.plugins.distribution = Some(plugins::distribution()?);
+    // What is asked again is read again.
+    settings.query.result_cache_bytes = 0;
     let options = EngineOptions { compiler: Some(Compiler::in_process()), ..EngineOptions::default() };
     let engine = Engine::open(settings, options).await?;
     let caller = Caller {

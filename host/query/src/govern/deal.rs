@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::datatypes::DataType;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
@@ -195,7 +197,7 @@ impl Reader {
 
     /// Waits until there is room for a batch.
     async fn hold(&self, batch: &RecordBatch) -> Result<Held, QueryError> {
-        let bytes = batch.columns().iter().map(array_bytes).fold(0, u64::saturating_add);
+        let bytes = batch.columns().iter().map(bytes_ahead).fold(0, u64::saturating_add);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let permits = u32::try_from((bytes / PERMIT_BYTES + 1).min(AHEAD_BYTES / PERMIT_BYTES)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.ahead).acquire_many_owned(permits).await.ok();
@@ -203,4 +205,15 @@ impl Reader {
         memory.try_grow(bytes).map_err(|_| QueryError::Memory)?;
         Ok(Held { _permit: permit, _memory: memory })
     }
+}
+
+/// Bytes of a column. Texts are looked at one by one only where their buffers could hold much: they are shared with other batches.
+fn bytes_ahead(column: &ArrayRef) -> u64 {
+    const SHORT: usize = 64;
+    let shared = match column.data_type() {
+        DataType::Utf8View => column.as_string_view().data_buffers().iter().map(Buffer::len).sum(),
+        DataType::BinaryView => column.as_binary_view().data_buffers().iter().map(Buffer::len).sum(),
+        _ => usize::MAX,
+    };
+    if shared <= SHORT * column.len() { (shared + 16 * column.len()) as u64 } else { array_bytes(column) }
 }

@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 const LEAST_ROWS: usize = 16_384;
 const MOST_ROWS: usize = 262_144;
 /// Pieces for each partition, where there are rows for them.
-const PIECES_PER_PARTITION: usize = 4;
+const PIECES_PER_PARTITION: usize = 2;
 
 /// The scan in pieces; `None` of what reads no Parquet files.
 pub(super) fn of_files(node: &Arc<dyn ExecutionPlan>, partitions: usize) -> Option<Arc<dyn ExecutionPlan>> {
