@@ -59,10 +59,9 @@ impl Engine {
     pub(crate) async fn judged(&self, caller: &Caller, error: QueryError) -> EngineError {
         let what = match &error {
             _ if caller.principal.is_admin() => None,
-            QueryError::UnknownTable { name, .. } => Some(match could_be_named(name) {
-                true => format!("read {name}"),
-                false => "read what nothing can be named".to_owned(),
-            }),
+            QueryError::UnknownTable { name, .. } => {
+                Some(if could_be_named(name) { format!("read {name}") } else { "read what nothing can be named".to_owned() })
+            }
             QueryError::Refused { .. } => Some("run the statement".to_owned()),
             _ => None,
         };

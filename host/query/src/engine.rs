@@ -178,13 +178,14 @@ impl QueryEngine {
         if let Some(started) = question.as_ref().and_then(|question| self.again(caller, question)) {
             return Ok(started);
         }
+        let cleared = self.results.cleared();
         let shown: Option<Arc<str>> = sql.and_then(without_literals).map(Into::into);
         let mut tracked = self.logs.history.begin(caller, shown.clone());
         let statement: Arc<str> = sql.unwrap_or_default().into();
         let work = async {
             let (answer, made_of) = self.answer(caller, request, max_rows, tracked.findings()).await?;
             Ok(match (question, made_of) {
-                (Some(question), Some(made_of)) => self.results.watch(question, made_of, shown, answer),
+                (Some(question), Some(made_of)) => self.results.watch(question, made_of, shown, cleared, answer),
                 _ => answer,
             })
         };

@@ -135,6 +135,8 @@ pub(crate) struct ResultCache {
 struct Shelf {
     entries: LruCache<Question, Arc<Kept>>,
     bytes: usize,
+    /// How often all was let go of. An answer that was begun before the last time is not kept.
+    cleared: u64,
 }
 
 impl Shelf {
@@ -148,8 +150,13 @@ impl Shelf {
 impl ResultCache {
     /// Keeps up to `max_bytes`; nothing, when that is 0.
     pub(crate) fn new(memory: Arc<dyn MemoryPool>, max_bytes: usize) -> Self {
-        let kept = Mutex::new(Shelf { entries: LruCache::unbounded(), bytes: 0 });
+        let kept = Mutex::new(Shelf { entries: LruCache::unbounded(), bytes: 0, cleared: 0 });
         Self { memory, max_bytes, kept, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+    }
+
+    /// To be asked before anything is read for an answer that may be kept.
+    pub(crate) fn cleared(&self) -> u64 {
+        self.kept.lock().cleared
     }
 
     pub(crate) fn is_off(&self) -> bool {
@@ -167,12 +174,14 @@ impl ResultCache {
         None
     }
 
-    /// The same answer, which is kept when it has been read to its end and is small. `made_of` is what it was made of.
+    /// The same answer, which is kept when it has been read to its end and is small. `made_of` is what it was made of; `cleared` was said
+    /// before it was read.
     pub(crate) fn watch(
         self: &Arc<Self>,
         question: Question,
         made_of: Vec<(String, Governance)>,
         statement: Option<Arc<str>>,
+        cleared: u64,
         answer: Answer,
     ) -> Answer {
         self.misses.fetch_add(1, Ordering::Relaxed);
@@ -187,6 +196,7 @@ impl ResultCache {
             question,
             basis: basis.collect(),
             statement,
+            cleared,
             schema: Arc::clone(&schema),
             outcome: Arc::clone(&outcome),
             batches: Vec::new(),
@@ -208,8 +218,11 @@ impl ResultCache {
         Answer { schema, batches: batches.fuse().boxed(), outcome }
     }
 
-    fn keep(&self, question: Question, kept: Kept) {
+    fn keep(&self, question: Question, kept: Kept, cleared: u64) {
         let mut shelf = self.kept.lock();
+        if shelf.cleared != cleared {
+            return;
+        }
         shelf.remove(&question);
         shelf.bytes += kept.bytes;
         shelf.entries.put(question, Arc::new(kept));
@@ -225,6 +238,7 @@ impl ResultCache {
         let mut shelf = self.kept.lock();
         shelf.entries.clear();
         shelf.bytes = 0;
+        shelf.cleared += 1;
     }
 
     /// Lets go of what nobody has read for long, or nobody can read any more.
@@ -254,6 +268,7 @@ struct Gathering {
     question: Question,
     basis: Vec<Basis>,
     statement: Option<Arc<str>>,
+    cleared: u64,
     schema: SchemaRef,
     outcome: Arc<Outcome>,
     batches: Vec<RecordBatch>,
@@ -292,7 +307,7 @@ impl Gathering {
             read: Mutex::new(Instant::now()),
             _memory: memory,
         };
-        self.cache.keep(self.question, kept);
+        self.cache.keep(self.question, kept, self.cleared);
     }
 }
 

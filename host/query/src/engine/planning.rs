@@ -189,7 +189,8 @@ struct Planner {
 }
 
 impl Planner {
-    /// `max_rows` will be seen; none, when the answer is about the statement. Every step may be long; between them, and between the rules of the longest, planning asks whether the query goes on.
+    /// `max_rows` will be seen; none, when the answer is about the statement. Every step may be long; between them, and between the rules
+    /// of the longest, planning asks whether the query goes on.
     async fn plan(
         &self,
         statement: Statement,

@@ -85,7 +85,12 @@ impl GovernExec {
             *deals = Deals { dealer: None, executed: BTreeSet::from([partition]) };
         }
         let start = || Dealer::start(&self.rules, &self.inner, context, self.partitions());
-        Arc::clone(deals.dealer.get_or_insert_with(start))
+        let dealer = Arc::clone(deals.dealer.get_or_insert_with(start));
+        // Once all have it, it ends with the last of them, and its readers and their memory with it; not with the plan.
+        if deals.executed.len() == self.partitions() {
+            deals.dealer = None;
+        }
+        dealer
     }
 }
 

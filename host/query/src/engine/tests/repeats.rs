@@ -58,6 +58,14 @@ async fn an_answer_is_kept_until_something_under_it_changes() {
     host.engine.forget_what_was_read();
     assert_eq!((host.engine.counts().cache.entries, host.engine.counts().cache.bytes), (0, 0));
     host.anew(&admin(), of_view).await;
+
+    // Nor is what was begun before, and is read to its end only after.
+    host.engine.forget_what_was_read();
+    let begun = host.engine.query(&admin(), question(of_table)).await.unwrap();
+    host.engine.forget_what_was_read();
+    let rows: Vec<_> = futures::StreamExt::collect(begun.answer.batches).await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(host.engine.counts().cache.entries, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

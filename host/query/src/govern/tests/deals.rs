@@ -63,7 +63,7 @@ fn total(visible: i64) -> String {
     format!("{visible} | {visible} | {sum}")
 }
 
-/// A base that breaks, or panics, in its third partition.
+/// The rule breaks at a row of the third of four parts.
 #[test]
 fn a_part_that_breaks_ends_the_answer_and_is_never_left_out() {
     let secret = |id: i64| if id == 30_000 { MARK } else { "s" };
