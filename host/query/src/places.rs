@@ -7,11 +7,36 @@
 
 use datafusion::sql::sqlparser::{
     dialect::GenericDialect,
+    keywords::Keyword,
     tokenizer::{Token, TokenWithSpan, Tokenizer},
 };
 
 /// More would help nobody.
 const MOST: usize = 8;
+
+/// Words that an operand follows: a minus after them is a sign, a star is all columns. Any other word may be the name of a column.
+const BEFORE_AN_OPERAND: &[Keyword] = &[
+    Keyword::ALL,
+    Keyword::AND,
+    Keyword::BETWEEN,
+    Keyword::BY,
+    Keyword::CASE,
+    Keyword::DISTINCT,
+    Keyword::ELSE,
+    Keyword::HAVING,
+    Keyword::IN,
+    Keyword::LIKE,
+    Keyword::LIMIT,
+    Keyword::NOT,
+    Keyword::OFFSET,
+    Keyword::ON,
+    Keyword::OR,
+    Keyword::SELECT,
+    Keyword::THEN,
+    Keyword::VALUES,
+    Keyword::WHEN,
+    Keyword::WHERE,
+];
 
 /// Both count from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +68,13 @@ fn before(tokens: &[TokenWithSpan], at: usize) -> Option<&Token> {
 fn is(operation: Operation, token: &TokenWithSpan, before: Option<&Token>) -> bool {
     match (operation, &token.token) {
         (Operation::Division, Token::Div | Token::Mod) => true,
-        (Operation::Arithmetic, Token::Plus) => true,
+        (Operation::Arithmetic, Token::Plus | Token::Div) => true,
+        (Operation::Arithmetic, Token::Word(word)) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("sum"),
         // `count(*)`, `t.*`, and a sign are no operations.
-        (Operation::Arithmetic, Token::Mul | Token::Minus) => {
-            matches!(
-                before,
-                Some(Token::Word(word)) if word.keyword == datafusion::sql::sqlparser::keywords::Keyword::NoKeyword
-            ) || matches!(before, Some(Token::Number(..) | Token::RParen | Token::Placeholder(_)))
-        }
+        (Operation::Arithmetic, Token::Mul | Token::Minus) => match before {
+            Some(Token::Word(word)) => word.quote_style.is_some() || !BEFORE_AN_OPERAND.contains(&word.keyword),
+            before => matches!(before, Some(Token::Number(..) | Token::RParen | Token::Placeholder(_))),
+        },
         (Operation::Conversion, Token::DoubleColon) => true,
         (Operation::Conversion, Token::Word(word)) => {
             word.quote_style.is_none()
@@ -75,6 +99,13 @@ mod tests {
         check("SELECT a % 2,\n  b / 3 -- a / b\nFROM t WHERE c = 'x/y'", Operation::Division, &[(1, 10), (2, 5)]);
         check("SELECT CAST(a AS INT), b::BIGINT, try_cast(c AS INT) FROM t", Operation::Conversion, &[(1, 8), (1, 25)]);
         check("SELECT a * b, count(*), t.*, -a, a - 1, (a) - 1 FROM t", Operation::Arithmetic, &[(1, 10), (1, 36), (1, 45)]);
+        // Names that are keywords elsewhere are names.
+        check(
+            "SELECT id * 2, year - 1, \"select\" * 3, sum(id) FROM t",
+            Operation::Arithmetic,
+            &[(1, 11), (1, 21), (1, 35), (1, 40)],
+        );
+        check("SELECT * FROM t WHERE a > 1 AND -b < 0 OR b / -1 > 2", Operation::Arithmetic, &[(1, 45)]);
         check("SELECT a FROM t WHERE a = '5'", Operation::Conversion, &[]);
         check("SELECT 'x", Operation::Division, &[]);
         assert_eq!(places(&"1 / 1 ".repeat(100), Operation::Division).len(), super::MOST);

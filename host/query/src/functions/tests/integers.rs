@@ -54,6 +54,14 @@ async fn what_leaves_its_type_is_an_error_wherever_it_stands() {
     }
 }
 
+/// Which are names that SQL has other uses for.
+#[test]
+fn the_place_is_told() {
+    let error = QueryError::Failed { operation: "a number left the range of its type" };
+    let told = lakehouse_types::Fault::public(&error.placed("SELECT id * 9223372036854775807 FROM t"));
+    assert!(told.ends_with("line 1, column 11"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fits_is_right_and_named_as_before() {
     let lake = lake(&[(i64::MAX, 1), (i64::MIN, -1), (5, 7), (3, 4)]);
