@@ -2,6 +2,7 @@
 //!
 //! **Invariant**: lines, columns and types may be told, values never.
 
+use lakehouse_storage::Quiet;
 use lakehouse_tables::TableError;
 use lakehouse_types::{Code, Fault, Members};
 
@@ -67,7 +68,7 @@ pub enum IngestError {
     #[error("the spool file could not be used")]
     Spool(#[source] std::io::Error),
     #[error("an array could not be built")]
-    Arrow(#[from] arrow::error::ArrowError),
+    Arrow(#[source] Quiet),
     #[error("the writer stopped")]
     Stopped,
     #[error("a reader task ended abnormally")]
@@ -96,6 +97,12 @@ impl IngestError {
             Self::NotAnObject { .. } => "a row must be a JSON object".to_owned(),
             other => other.to_string(),
         }
+    }
+}
+
+impl From<arrow::error::ArrowError> for IngestError {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Self::Arrow(Quiet::of(error))
     }
 }
 

@@ -215,8 +215,9 @@ impl QueryEngine {
     /// # Errors
     /// As [`QueryEngine::query`], for every row of the answer; when the memory of all queries does not hold it.
     pub async fn query_in_pages(&self, caller: &Caller, request: QueryRequest, page_rows: u64) -> Result<Started, QueryError> {
+        let cleared = self.pages.cleared();
         let started = self.query(caller, request).await?;
-        self.pages.first(caller, started, page_rows.max(1)).await
+        self.pages.first(caller, started, page_rows.max(1), cleared).await
     }
 
     /// Rows of an answer in pages, after the first `after`.

@@ -3,7 +3,7 @@
 //! **Invariant**: no variant carries a value from a row. DataFusion's run-time messages quote the value that they choke on, so
 //! they are dropped here and replaced by the name of the operation; its planning messages quote only the statement's own text.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 
 use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
@@ -272,11 +272,17 @@ impl QueryError {
         match error {
             SchemaError::FieldNotFound { field, valid_fields } => Self::UnknownColumn {
                 column: field.flat_name(),
-                known: valid_fields.iter().map(|column| column.name.clone()).collect(),
+                known: once_each(valid_fields.iter().map(|column| column.name.clone())),
             },
             other => Self::Plan { message: bounded(&other.to_string()) },
         }
     }
+}
+
+/// Names in their order; what is joined with itself has each twice.
+fn once_each(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    names.filter(|name| seen.insert(name.clone())).collect()
 }
 
 const CONVERT: &str = "a value could not be converted to the type asked for";

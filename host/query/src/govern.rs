@@ -13,6 +13,7 @@ mod relation;
 mod rule;
 mod stacked;
 mod stream;
+mod visible;
 
 use exec::GovernExec;
 pub(crate) use filter::RowFilter;

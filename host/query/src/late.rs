@@ -4,6 +4,8 @@
 //! out before their other columns are decoded. What a statement itself compares with a constant is cheaper above the scan: the reader
 //! decodes a column twice for it, and mostly it lets much through. Measured: docs/BENCHMARKS.md.
 
+mod adaptive; // a filter that is not asked in vain
+
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -15,6 +17,8 @@ use datafusion::physical_expr::expressions::DynamicFilterTracking;
 use datafusion::physical_expr::{PhysicalExpr, conjunction, utils::split_conjunction};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+
+use adaptive::adaptive;
 
 /// Lets scans that a join informs leave rows out while they decode. Comes after all push-down.
 #[derive(Debug)]
@@ -51,8 +55,8 @@ fn informed(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
             parts.push(Arc::clone(part));
         }
     }
-    parts.sort_by_key(|part| !is_dynamic(part));
-    let source = source.with_predicate(conjunction(parts)).with_pushdown_filters(true);
+    let (changing, others) = parts.into_iter().partition(is_dynamic);
+    let source = source.with_predicate(conjunction(adaptive(changing, others))).with_pushdown_filters(true);
     Some(DataSourceExec::from_data_source(FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build()))
 }
 

@@ -32,7 +32,14 @@ pub const KEPT_OF_A_KEY: usize = 16;
 /// The kept answers.
 pub(crate) struct Pages {
     memory: Arc<dyn MemoryPool>,
-    kept: Mutex<HashMap<QueryId, Kept>>,
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Default)]
+struct Shelf {
+    kept: HashMap<QueryId, Kept>,
+    /// How often all were let go of. An answer that was begun before the last time is not kept.
+    cleared: u64,
 }
 
 struct Kept {
@@ -53,29 +60,29 @@ struct Rows {
 
 impl Pages {
     pub(crate) fn new(memory: Arc<dyn MemoryPool>) -> Self {
-        Self { memory, kept: Mutex::default() }
+        Self { memory, shelf: Mutex::default() }
     }
 
-    /// Reads an answer to its end and gives its first page; the others are kept if there are any.
-    pub(crate) async fn first(&self, caller: &Caller, started: Started, page_rows: u64) -> Result<Started, QueryError> {
+    /// Says when a query began, for [`Pages::first`].
+    pub(crate) fn cleared(&self) -> u64 {
+        self.shelf.lock().cleared
+    }
+
+    /// Reads an answer to its end and gives its first page; the others are kept if there are any. `cleared` was said before the query began.
+    pub(crate) async fn first(
+        &self,
+        caller: &Caller,
+        started: Started,
+        page_rows: u64,
+        cleared: u64,
+    ) -> Result<Started, QueryError> {
         let Started { id, answer } = started;
         let rows = Arc::new(self.gather(answer).await?);
         let page = page(&rows, 0, page_rows);
         if rows.count > page_rows {
             let kept =
                 Kept { principal: Arc::clone(&caller.principal), profile: caller.profile.clone(), rows, read: Instant::now() };
-            let mut all = self.kept.lock();
-            forget_old(&mut all);
-            let mut own: Vec<(Instant, QueryId)> = all
-                .iter()
-                .filter(|(_, kept)| kept.principal.key_id == caller.principal.key_id)
-                .map(|(id, kept)| (kept.read, id.clone()))
-                .collect();
-            if own.len() >= KEPT_OF_A_KEY {
-                own.sort();
-                all.remove(&own[0].1);
-            }
-            all.insert(id.clone(), kept);
+            self.shelf.lock().keep(id.clone(), kept, cleared);
         }
         Ok(Started { id, answer: page })
     }
@@ -96,13 +103,13 @@ impl Pages {
 
     /// Rows after the first `after`, at most `limit`. The last page ends what is kept.
     pub(crate) fn next(&self, caller: &Caller, id: &QueryId, after: u64, limit: u64) -> Result<Answer, QueryError> {
-        let mut all = self.kept.lock();
-        forget_old(&mut all);
-        let kept = all.get_mut(id).filter(|kept| kept.principal == caller.principal && kept.profile == caller.profile);
+        let mut shelf = self.shelf.lock();
+        shelf.forget_old();
+        let kept = shelf.kept.get_mut(id).filter(|kept| kept.principal == caller.principal && kept.profile == caller.profile);
         let kept = kept.ok_or_else(|| QueryError::UnknownQuery { id: id.clone() })?;
         kept.read = Instant::now();
         let rows = Arc::clone(&kept.rows);
-        drop(all);
+        drop(shelf);
         if after > rows.count {
             return Err(QueryError::Parameters { message: format!("`after` is beyond the last of {} rows", rows.count) });
         }
@@ -111,22 +118,41 @@ impl Pages {
 
     /// Lets go of one of the caller's answers.
     pub(crate) fn forget(&self, id: &QueryId) {
-        self.kept.lock().remove(id);
+        self.shelf.lock().kept.remove(id);
     }
 
     /// Lets go of all: what was erased must not be in them.
     pub(crate) fn forget_all(&self) {
-        self.kept.lock().clear();
+        let mut shelf = self.shelf.lock();
+        shelf.kept.clear();
+        shelf.cleared += 1;
     }
 
     /// Lets go of what nobody has read for long.
     pub(crate) fn forget_old(&self) {
-        forget_old(&mut self.kept.lock());
+        self.shelf.lock().forget_old();
     }
 }
 
-fn forget_old(all: &mut HashMap<QueryId, Kept>) {
-    all.retain(|_, kept| kept.read.elapsed() < KEPT_FOR);
+impl Shelf {
+    fn keep(&mut self, id: QueryId, answer: Kept, cleared: u64) {
+        if self.cleared != cleared {
+            return;
+        }
+        self.forget_old();
+        let key = &answer.principal.key_id;
+        let own = self.kept.iter().filter(|(_, kept)| kept.principal.key_id == *key);
+        let mut own: Vec<(Instant, QueryId)> = own.map(|(id, kept)| (kept.read, id.clone())).collect();
+        if own.len() >= KEPT_OF_A_KEY {
+            own.sort();
+            self.kept.remove(&own[0].1);
+        }
+        self.kept.insert(id, answer);
+    }
+
+    fn forget_old(&mut self) {
+        self.kept.retain(|_, kept| kept.read.elapsed() < KEPT_FOR);
+    }
 }
 
 /// A part of the rows as an answer of its own.

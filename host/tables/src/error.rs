@@ -2,10 +2,9 @@
 //!
 //! **Invariant**: names of datasets, columns and types may be told, values never.
 
-use deltalake_core::DeltaTableError;
 use lakehouse_catalog::CatalogError;
 use lakehouse_journal::JournalError;
-use lakehouse_storage::{StorageError, is_damage};
+use lakehouse_storage::{Quiet, StorageError, is_damage};
 use lakehouse_types::{BucketName, Code, ColumnName, DatasetName, Fault, Members};
 
 /// What can go wrong with a table.
@@ -63,21 +62,13 @@ pub enum TableError {
     #[error("an upsert into `{dataset}` needs `key`: the column that names rows")]
     NoKey { dataset: DatasetName },
     #[error("another writer changed dataset `{dataset}`")]
-    Conflict {
-        dataset: DatasetName,
-        #[source]
-        source: Box<DeltaTableError>,
-    },
+    Conflict { dataset: DatasetName, source: Quiet },
     #[error("whether the write to dataset `{dataset}` was committed is not known yet")]
     OutcomeUnknown { dataset: DatasetName },
     #[error("the table of dataset `{dataset}` is damaged: {what}")]
     Corrupt { dataset: DatasetName, what: &'static str },
     #[error("the Delta log of dataset `{dataset}` could not be used")]
-    Delta {
-        dataset: DatasetName,
-        #[source]
-        source: Box<DeltaTableError>,
-    },
+    Delta { dataset: DatasetName, source: Quiet },
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     #[error(transparent)]
@@ -87,13 +78,13 @@ pub enum TableError {
     #[error("an object could not be read or written")]
     Object(#[from] object_store_13::Error),
     #[error("a data file could not be read or written")]
-    Parquet(#[from] parquet::errors::ParquetError),
+    Parquet(#[source] Quiet),
     #[error("a column could not be converted")]
-    Arrow(#[from] arrow::error::ArrowError),
+    Arrow(#[source] Quiet),
     #[error("a table scan failed")]
-    Scan(#[from] datafusion::error::DataFusionError),
+    Scan(#[source] Quiet),
     #[error("a record could not be coded")]
-    Json(#[from] serde_json::Error),
+    Json(#[source] Quiet),
     #[error("a task was cancelled or panicked")]
     Task(#[from] tokio::task::JoinError),
     #[error("a file could not be written")]
@@ -101,6 +92,23 @@ pub enum TableError {
     #[error("{what}")]
     Internal { what: &'static str },
 }
+
+macro_rules! quiet {
+    ($($variant:ident($library:ty)),*) => {
+        $(impl From<$library> for TableError {
+            fn from(error: $library) -> Self {
+                Self::$variant(Quiet::of(error))
+            }
+        })*
+    };
+}
+
+quiet!(
+    Parquet(parquet::errors::ParquetError),
+    Arrow(arrow::error::ArrowError),
+    Scan(datafusion::error::DataFusionError),
+    Json(serde_json::Error)
+);
 
 impl Fault for TableError {
     fn code(&self) -> Code {

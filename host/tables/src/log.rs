@@ -17,6 +17,7 @@ use deltalake_core::kernel::{Action, EagerSnapshot, Metadata, MetadataExt, Proto
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore, get_actions};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use lakehouse_journal::Stamp;
+use lakehouse_storage::{Quiet, quietly};
 use lakehouse_types::DatasetName;
 use object_store_13::prefix::PrefixStore;
 use object_store_13::{ObjectStore, ObjectStoreExt, path::Path};
@@ -77,7 +78,7 @@ impl Log {
     }
 
     fn failed(&self, source: DeltaTableError) -> TableError {
-        TableError::Delta { dataset: self.dataset.clone(), source: Box::new(source) }
+        TableError::Delta { dataset: self.dataset.clone(), source: Quiet::of(source) }
     }
 
     /// The newest snapshot.
@@ -214,7 +215,7 @@ impl Log {
                 Ok(self.gathered(snapshot).await)
             }
             Err(error) => {
-                tracing::warn!(dataset = %self.dataset, error = %error, "the work after a commit failed; the commit stands");
+                tracing::warn!(dataset = %self.dataset, error = %quietly(&error), "the work after a commit failed; the commit stands");
                 self.load().await.map_err(|_| CommitFailure::Unclear(error))
             }
         }
@@ -291,8 +292,8 @@ impl CommitFailure {
     /// What to tell once the log is known not to hold the commit.
     pub(crate) fn into_error(self, dataset: DatasetName) -> TableError {
         match self {
-            Self::Conflict(source) => TableError::Conflict { dataset, source: Box::new(source) },
-            Self::Refused(source) | Self::Unclear(source) => TableError::Delta { dataset, source: Box::new(source) },
+            Self::Conflict(source) => TableError::Conflict { dataset, source: Quiet::of(source) },
+            Self::Refused(source) | Self::Unclear(source) => TableError::Delta { dataset, source: Quiet::of(source) },
         }
     }
 }

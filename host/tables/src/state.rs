@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use datafusion::common::Statistics;
 use datafusion::datasource::TableProvider;
 use deltalake_core::kernel::{Action, Add, LogicalFileView};
+use lakehouse_storage::Quiet;
 use lakehouse_types::{BucketName, DatasetName};
 use object_store_13::{ObjectMeta, path::Path};
 
@@ -144,7 +145,7 @@ impl DatasetState {
 
     /// The actions that take files out of the next version, by their names.
     pub(crate) fn removes(&self, data_change: bool, at_ms: i64, goes: impl Fn(&str) -> bool) -> Result<Vec<Action>, TableError> {
-        let failed = |source| TableError::Delta { dataset: self.name.clone(), source: Box::new(source) };
+        let failed = |source| TableError::Delta { dataset: self.name.clone(), source: Quiet::of(source) };
         let removes = self.snapshot.removes(data_change, at_ms, goes).map_err(failed)?;
         Ok(removes.into_iter().map(Action::Remove).collect())
     }

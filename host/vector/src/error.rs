@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lakehouse_catalog::IdType;
 use lakehouse_faiss::FaissError;
 use lakehouse_plugins::PluginError;
-use lakehouse_storage::StorageError;
+use lakehouse_storage::{Quiet, StorageError};
 use lakehouse_types::{Code, Fault, IndexName, Members};
 
 /// The result of an operation on indexes.
@@ -39,11 +39,7 @@ pub enum VectorError {
     #[error("index `{index}` is damaged: {file}")]
     Damaged { index: IndexName, file: String },
     #[error("a segment's {what} cannot be written")]
-    Encode {
-        what: &'static str,
-        #[source]
-        source: parquet::errors::ParquetError,
-    },
+    Encode { what: &'static str, source: Quiet },
     /// The rows could not be read.
     #[error("the relation cannot be read")]
     Source(#[source] Arc<dyn Fault>),
@@ -59,7 +55,7 @@ pub enum VectorError {
 
 impl VectorError {
     pub(crate) fn encode(what: &'static str) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
-        move |source| Self::Encode { what, source }
+        move |source| Self::Encode { what, source: Quiet::of(source) }
     }
 
     fn inner(&self) -> Option<&dyn Fault> {

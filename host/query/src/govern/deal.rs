@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::Buffer;
 use arrow::datatypes::DataType;
 use datafusion::common::runtime::SpawnedTask;
@@ -20,7 +20,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::stream::Rules;
+use super::{stream::Rules, visible::Visible};
 use crate::{error::QueryError, functions::array_bytes};
 
 /// What one reader may have read that nobody has asked for yet. Also what it may have of it in pieces after the one whose turn it is.
@@ -33,7 +33,7 @@ const PERMIT_BYTES: usize = 1 << 10;
 /// Rows that are to be seen, in raw columns of the output.
 #[derive(Debug)]
 pub(super) struct Segment {
-    pub(super) batch: RecordBatch,
+    pub(super) rows: Visible,
     held: Arc<Held>,
 }
 
@@ -47,8 +47,8 @@ struct Held {
 impl Segment {
     /// The first `rows` of more, and the others.
     fn split(self, rows: usize) -> (Self, Self) {
-        let part = |from, length| Self { batch: self.batch.slice(from, length), held: Arc::clone(&self.held) };
-        (part(0, rows), part(rows, self.batch.num_rows() - rows))
+        let (first, others) = self.rows.split(rows);
+        (Self { rows: first, held: Arc::clone(&self.held) }, Self { rows: others, held: self.held })
     }
 }
 
@@ -121,7 +121,7 @@ impl Turn {
         {
             match piece.recv().await {
                 Some(Said::Rows(segment)) => {
-                    self.taken_rows += segment.batch.num_rows();
+                    self.taken_rows += segment.rows.rows();
                     self.taken.push(segment);
                 }
                 Some(Said::End) => drop(self.pieces.pop_front()),
@@ -143,7 +143,7 @@ impl Turn {
             && let Some(last) = self.taken.pop()
         {
             let (fits, left) = {
-                let fit = last.batch.num_rows() - over;
+                let fit = last.rows.rows() - over;
                 last.split(fit)
             };
             self.taken.push(fits);
@@ -182,12 +182,12 @@ impl Reader {
         let failed = |error| QueryError::execution(&error);
         let mut input = make_cooperative(self.inner.execute(partition, Arc::clone(&self.context)).map_err(failed)?);
         while let Some(batch) = input.next().await {
-            let batch = self.rules.visible(batch.map_err(failed)?).map_err(failed)?;
-            if batch.num_rows() == 0 {
+            let rows = self.rules.visible(batch.map_err(failed)?).map_err(failed)?;
+            if rows.rows() == 0 {
                 continue;
             }
-            let held = Arc::new(self.hold(&batch).await?);
-            if says.send(Said::Rows(Segment { batch, held })).is_err() {
+            let held = Arc::new(self.hold(&rows).await?);
+            if says.send(Said::Rows(Segment { rows, held })).is_err() {
                 // Nobody wants them any more.
                 return Ok(());
             }
@@ -195,9 +195,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Waits until there is room for a batch.
-    async fn hold(&self, batch: &RecordBatch) -> Result<Held, QueryError> {
-        let bytes = batch.columns().iter().map(bytes_ahead).fold(0, u64::saturating_add);
+    /// Waits until there is room for rows.
+    async fn hold(&self, rows: &Visible) -> Result<Held, QueryError> {
+        let bytes = rows.columns().iter().map(bytes_ahead).fold(0, u64::saturating_add);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let permits = u32::try_from((bytes / PERMIT_BYTES + 1).min(AHEAD_BYTES / PERMIT_BYTES)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.ahead).acquire_many_owned(permits).await.ok();

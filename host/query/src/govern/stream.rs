@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
-use arrow::compute::{BatchCoalescer, filter_record_batch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
@@ -14,9 +14,10 @@ use futures::{StreamExt, stream::BoxStream};
 
 use super::{
     Hidden, RowRedactor,
-    deal::{Dealer, Segment},
+    deal::Dealer,
     exec::Slot,
     rule::as_declared,
+    visible::{Visible, joined},
 };
 use crate::error::QueryError;
 
@@ -70,32 +71,13 @@ pub(super) fn govern(
             if segments.is_empty() {
                 break;
             }
-            let raw = joined(&schema, &segments)?;
+            let raw = joined(&schema, &segments.iter().map(|segment| &segment.rows).collect::<Vec<_>>())?;
             // What was read ahead has been copied, or is on its way.
             drop(segments);
             yield rules.redact(raw, &mut redactors).await?;
         }
     };
     Ok(governed.boxed())
-}
-
-/// The rows of all segments in one batch.
-fn joined(schema: &SchemaRef, segments: &[Segment]) -> Result<RecordBatch> {
-    if let [Segment { batch, .. }] = segments {
-        return Ok(batch.clone());
-    }
-    let rows = segments.iter().map(|segment| segment.batch.num_rows()).sum();
-    if schema.fields().is_empty() {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        return Ok(RecordBatch::try_new_with_options(Arc::clone(schema), Vec::new(), &options)?);
-    }
-    let mut gathered = BatchCoalescer::new(Arc::clone(schema), rows.max(1));
-    for segment in segments {
-        gathered.push_batch(segment.batch.clone())?;
-    }
-    gathered.finish_buffered_batch()?;
-    let batch = gathered.next_completed_batch();
-    batch.ok_or_else(|| QueryError::Internal { detail: "rows of a relation were lost".into() }.into())
 }
 
 impl Rules {
@@ -105,7 +87,7 @@ impl Rules {
     }
 
     /// The raw columns of the output, of the rows that are to be seen: neither tombstoned nor filtered.
-    pub(super) fn visible(&self, batch: RecordBatch) -> Result<RecordBatch> {
+    pub(super) fn visible(&self, batch: RecordBatch) -> Result<Visible> {
         let kept = self.hidden.as_ref().map(|(key, hidden)| hidden.keep(batch.column(*key)));
         let kept = kept.filter(|kept| kept.true_count() < batch.num_rows());
         let Some(filter) = &self.filter else { return self.output(&batch, kept.as_ref()) };
@@ -118,11 +100,11 @@ impl Rules {
         self.output(&batch, Some(&BooleanArray::new(mask.finish(), None)))
     }
 
-    fn output(&self, batch: &RecordBatch, kept: Option<&BooleanArray>) -> Result<RecordBatch> {
+    fn output(&self, batch: &RecordBatch, kept: Option<&BooleanArray>) -> Result<Visible> {
         let raw = batch.project(&self.places())?;
         match kept {
-            Some(kept) if kept.true_count() < batch.num_rows() => Ok(filter_record_batch(&raw, kept)?),
-            _ => Ok(raw),
+            Some(kept) => Ok(Visible::of(raw, kept)?),
+            None => Ok(Visible::all(raw)),
         }
     }
 

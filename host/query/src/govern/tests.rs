@@ -11,6 +11,7 @@ use lakehouse_types::{Code, ErrorKind, Fault};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+mod bytes; // what answers are written from
 mod chains; // the same through views upon views
 mod deals; // the order of the rows that are to be seen
 mod filters; // what may be one

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use deltalake_core::protocol::checkpoints::create_checkpoint;
 use deltalake_core::{DeltaTable, DeltaTableError};
+use lakehouse_storage::Quiet;
 use object_store_13::{ObjectStoreExt, path::Path};
 use serde_json::Value;
 
@@ -106,7 +107,7 @@ impl Log {
         if version.is_some() && table.version() != version {
             return Err(TableError::Conflict {
                 dataset: self.dataset.clone(),
-                source: Box::new(DeltaTableError::Generic("a foreign writer committed".to_owned())),
+                source: Quiet::of(DeltaTableError::Generic("a foreign writer committed".to_owned())),
             });
         }
         create_checkpoint(&table, None).await.map_err(|source| self.failed(source))

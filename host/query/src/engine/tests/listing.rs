@@ -126,6 +126,19 @@ async fn an_answer_in_pages_is_one_answer_for_its_own_principal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_begun_before_an_erasure_is_not_kept_after_it() {
+    let host = Host::open().await;
+    let caller = rita();
+    let cleared = host.engine.pages.cleared();
+    let request = QueryRequest { sql: "SELECT id FROM adults".into(), ..QueryRequest::default() };
+    let started = host.engine.query(&caller, request).await.unwrap();
+    host.engine.forget_what_was_read();
+    let Started { id, answer } = host.engine.pages.first(&caller, started, 30, cleared).await.unwrap();
+    assert_eq!(ids(answer).await.1, Some(30));
+    assert_eq!(host.engine.page(&caller, &id, 30, 30).unwrap_err().code(), Code::UnknownQuery);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_in_pages_are_bounded_in_number_and_in_memory() {
     let host = Host::with_memory(24 << 20).await;
     let ask = |sql: &str| QueryRequest { sql: sql.to_owned(), ..QueryRequest::default() };
