@@ -90,6 +90,23 @@ async fn a_key_names_only_its_own_profiles() {
 }
 
 #[tokio::test]
+async fn a_key_learns_what_its_profile_is_bound_to_where_it_may_read_that() {
+    let lake = Lake::start().await;
+    for name in ["mine", "yours"] {
+        lake.ingest(name, "id\n1\n").await.expect_ok();
+    }
+    lake.post("/catalog/profiles", json!({ "id": "narrow", "bound_datasets": ["mine", "yours"], "rules": [] })).await.expect_ok();
+    let grants = json!([{ "dataset": "mine", "verbs": ["read"] }]);
+    let key = json!({ "name": "k", "role": "reader", "grants": grants, "profiles": ["narrow"], "default_profile": "narrow" });
+    let made = lake.post("/admin/keys", key).await.expect_status(201);
+    let reader = lake.as_key(made["key"].as_str().unwrap());
+    assert_eq!(lake.get("/catalog/profiles/narrow").await.expect_ok()["bound_datasets"], json!(["mine", "yours"]));
+    assert_eq!(reader.get("/catalog/profiles/narrow").await.expect_ok()["bound_datasets"], json!(["mine"]));
+    let listed = reader.get("/catalog/profiles").await.expect_ok();
+    assert_eq!(listed["profiles"][0]["bound_datasets"], json!(["mine"]));
+}
+
+#[tokio::test]
 async fn the_default_profile_is_always_there() {
     let lake = Lake::start().await;
     assert!(lake.names("/catalog/profiles", "profiles", "id").await.contains(&"default".to_owned()));

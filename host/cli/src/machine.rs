@@ -9,6 +9,12 @@ const NEEDED: [&str; 9] = ["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", 
 /// Sockets, Parquet files and SlateDB segments open at once; many systems give 1,024.
 const OPEN_FILES: u64 = 65_536;
 
+/// Milliseconds after which the allocator gives memory back that nobody has taken again. At its own second, the next query has the pages
+/// cleared once more by the kernel, which took a tenth of the time of a large join. Measured: docs/BENCHMARKS.md.
+const GIVE_BACK_MS: std::ffi::c_long = 10_000;
+/// `mi_option_purge_delay` of mimalloc 3, which the bindings do not name.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
 /// Refuses a processor that would die of an illegal instruction halfway through a query.
 ///
 /// # Errors
@@ -45,9 +51,29 @@ pub(crate) fn raise_open_files() {
     }
 }
 
+/// Has the allocator keep freed memory for a while. `MIMALLOC_PURGE_DELAY` in the environment says otherwise.
+#[expect(unsafe_code, reason = "an option of the allocator has no safe setter")]
+pub(crate) fn keep_freed_memory() {
+    // SAFETY: sets a number; nothing is read or written but the option, under the allocator's own rules for any thread at any time.
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, GIVE_BACK_MS) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::missing;
+
+    /// The number of the option is the C header's, and the bindings do not have it.
+    #[test]
+    #[expect(unsafe_code, reason = "an option of the allocator has no safe getter")]
+    fn the_option_is_the_one_that_is_meant() {
+        // SAFETY: reads numbers.
+        let before = unsafe { libmimalloc_sys::mi_option_get(super::PURGE_DELAY) };
+        assert_eq!(before, 1_000, "the default of mimalloc 3 is a second");
+        super::keep_freed_memory();
+        // SAFETY: reads a number.
+        let after = unsafe { libmimalloc_sys::mi_option_get(super::PURGE_DELAY) };
+        assert_eq!(after, super::GIVE_BACK_MS);
+    }
 
     #[test]
     fn an_old_processor_is_named_by_what_it_lacks() {

@@ -48,6 +48,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Serve(serve) => {
             machine::check_processor()?;
             machine::raise_open_files();
+            machine::keep_freed_memory();
             commands::serve(&serve)?;
         }
         Command::Demo(demo) => block_on(demo::tell(console, demo))?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lakehouse_access::AccessError;
+use lakehouse_access::{AccessError, Caller};
 use lakehouse_catalog::{CatalogError, Profile, UsedBy};
 use lakehouse_ingest::IngestError;
 use lakehouse_jobs::JobError;
@@ -18,6 +18,8 @@ use lakehouse_types::{
 };
 use lakehouse_vector::VectorError;
 use serde_json::json;
+
+use crate::profiles::known_bindings;
 
 /// A failed use case, or a start that failed.
 #[derive(Debug, thiserror::Error)]
@@ -163,8 +165,8 @@ impl EngineError {
         matches!(self, Self::Storage(error) if error.is_fenced())
     }
 
-    pub(crate) fn not_bound(profile: &Profile, relation: &str) -> Self {
-        Self::NotBound { profile: profile.id.clone(), relation: relation.to_owned(), allowed: profile.bound_datasets.clone() }
+    pub(crate) fn not_bound(caller: &Caller, profile: &Profile, relation: &str) -> Self {
+        Self::NotBound { profile: profile.id.clone(), relation: relation.to_owned(), allowed: known_bindings(caller, profile) }
     }
 }
 

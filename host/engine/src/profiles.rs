@@ -6,7 +6,7 @@ use lakehouse_access::{Action, Caller};
 use lakehouse_catalog::{CatalogError, Profile, ProfileInput, RuleBinding, RuleKind, RuleLimits};
 use lakehouse_journal::{Draft, EventKind};
 use lakehouse_plugins::Bindings;
-use lakehouse_types::ProfileId;
+use lakehouse_types::{DatasetName, ProfileId, ViewName};
 use serde_json::json;
 
 use crate::{Engine, EngineError, Page, insight::rebound};
@@ -57,7 +57,7 @@ impl Engine {
     pub fn profiles(&self, caller: &Caller, after: Option<&str>, limit: usize) -> Result<Page<Profile>, EngineError> {
         let present = self.catalog.snapshot();
         let visible = present.profiles.values().filter(|profile| sees(caller, &profile.id));
-        Ok(Page::of(visible, after, limit, |profile| profile.id.as_str()).map(|profile| Profile::clone(profile)))
+        Ok(Page::of(visible, after, limit, |profile| profile.id.as_str()).map(|profile| shown(caller, profile)))
     }
 
     /// One profile.
@@ -68,7 +68,7 @@ impl Engine {
         if !sees(caller, id) {
             return Err(self.hidden(caller, &format!("profile {id}"), CatalogError::UnknownProfile { id: id.clone() }).await);
         }
-        Ok(Profile::clone(self.catalog.snapshot().profile(id)?))
+        Ok(shown(caller, self.catalog.snapshot().profile(id)?))
     }
 
     /// Deletes a profile. Keys that name it are refused until they name another.
@@ -136,6 +136,23 @@ pub(crate) async fn try_rule(bindings: &Bindings, rule: &RuleBinding) -> Result<
 
 fn mib(bytes: u64) -> u32 {
     u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
+}
+
+/// The profile as the caller may know it.
+fn shown(caller: &Caller, profile: &Profile) -> Profile {
+    Profile { bound_datasets: known_bindings(caller, profile), ..profile.clone() }
+}
+
+/// What the profile is bound to, of what the caller manages, reads or writes.
+pub(crate) fn known_bindings(caller: &Caller, profile: &Profile) -> Vec<String> {
+    let principal = &caller.principal;
+    let dataset = |name: &DatasetName| principal.may_read_dataset(name) || principal.may_write_dataset(name);
+    let is_known = |name: &String| {
+        principal.may(Action::ManageProfiles)
+            || DatasetName::new(name.as_str()).is_ok_and(|name| dataset(&name))
+            || ViewName::new(name.as_str()).is_ok_and(|name| principal.may_read_view(&name))
+    };
+    profile.bound_datasets.iter().filter(|name| is_known(name)).cloned().collect()
 }
 
 pub(crate) fn sees(caller: &Caller, id: &ProfileId) -> bool {

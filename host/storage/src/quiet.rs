@@ -64,7 +64,7 @@ fn kinds(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Resu
 
 /// The error itself first.
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |&error: &&'e (dyn Error + 'static)| error.source())
 }
 
 /// Whether the error says what is wrong with a file, a disk or a network.

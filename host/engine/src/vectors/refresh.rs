@@ -98,7 +98,7 @@ impl Engine {
         let profile = Arc::clone(present.profile(&caller.profile)?);
         let base = base_of(&present, &what.relation)?;
         if !profile.reaches(&what.relation) {
-            let refusal = EngineError::not_bound(&profile, &what.relation);
+            let refusal = EngineError::not_bound(caller, &profile, &what.relation);
             return Err(self.denied(caller, &format!("refresh {name}"), refusal).await);
         }
         let before = present.indexes.get(name).cloned();

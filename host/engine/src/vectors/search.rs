@@ -100,7 +100,7 @@ impl Engine {
             return Err(self.denied(caller, &format!("search {}", index.name), refusal).await);
         }
         if !profile.reaches(&index.relation) {
-            let refusal = EngineError::not_bound(&profile, &index.relation);
+            let refusal = EngineError::not_bound(caller, &profile, &index.relation);
             return Err(self.denied(caller, &format!("search {}", index.name), refusal).await);
         }
         if !index.is_ready() {

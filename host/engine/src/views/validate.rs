@@ -52,7 +52,7 @@ impl Engine {
         let present = self.catalog.snapshot();
         let profile = present.profile(&caller.profile)?;
         if matches!(sample, Sample::First(_)) && !profile.reaches(base_dataset.as_str()) {
-            let refusal = EngineError::not_bound(profile, base_dataset.as_str());
+            let refusal = EngineError::not_bound(caller, profile, base_dataset.as_str());
             return Err(self.denied(caller, &format!("try a view over {base_dataset}"), refusal).await);
         }
         if matches!(sample, Sample::First(_)) && !self.reads_base(caller, &present, &base_dataset) {

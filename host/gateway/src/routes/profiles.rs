@@ -183,6 +183,7 @@ struct ProfileBody {
     description: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    /// What callers under the profile are limited to. To those who do not manage profiles, what of it they may read or write.
     bound_datasets: Vec<String>,
     rules: Vec<ShownRule>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -28,7 +28,8 @@ pub(super) struct Visible {
 impl Visible {
     pub(super) fn all(batch: RecordBatch) -> Self {
         let rows = batch.num_rows();
-        Self { batch, runs: if rows > 0 { vec![0..rows] } else { Vec::new() }, rows }
+        let whole = Some(0..rows).filter(|run| !run.is_empty());
+        Self { batch, runs: whole.into_iter().collect(), rows }
     }
 
     /// The rows of which `kept` is true; it has no NULL.
@@ -106,7 +107,7 @@ fn spliced(parts: &[&Visible], column: usize, kind: &DataType, rows: usize) -> R
         let slices: Vec<ArrayRef> = runs.map(|(source, run)| sources[source].slice(run.start, run.len())).collect();
         return concat(&slices.iter().map(AsRef::as_ref).collect::<Vec<_>>());
     }
-    let data: Vec<_> = sources.iter().map(|source| source.to_data()).collect();
+    let data: Vec<_> = sources.iter().map(Array::to_data).collect();
     let mut copied = MutableArrayData::new(data.iter().collect(), false, rows);
     for (source, run) in runs {
         copied.try_extend(source, run.start, run.end)?;

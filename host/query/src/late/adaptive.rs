@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 const SAMPLE_ROWS: usize = 65_536;
 /// A filter that keeps one row in so many, or more, costs more than it spares: the columns that it reads are decoded for it apart, and what
 /// it leaves out lies so scattered that the pages of the others are decoded all the same. Measured: docs/BENCHMARKS.md.
-const KEPT_ONE_IN: usize = 20;
+const KEPT_ONE_IN: usize = 10;
 
 /// What a filter that changes while the scan runs was asked and has let through, by all readers of the scan. What it says anew is judged anew.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Tally {
         if counts.generation != generation {
             *counts = Counts { generation, ..Counts::default() };
         }
-        counts.asked < sample_rows() || counts.kept * kept_one_in() < counts.asked
+        counts.asked < SAMPLE_ROWS || counts.kept * KEPT_ONE_IN < counts.asked
     }
 
     fn note(&self, generation: u64, asked: usize, kept: usize) {
@@ -62,15 +62,6 @@ impl Tally {
         }
     }
 }
-fn sample_rows() -> usize {
-    static V: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *V.get_or_init(|| std::env::var("LATE_ROWS").ok().and_then(|v| v.parse().ok()).unwrap_or(SAMPLE_ROWS))
-}
-fn kept_one_in() -> usize {
-    static V: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *V.get_or_init(|| std::env::var("LATE_ONE_IN").ok().and_then(|v| v.parse().ok()).unwrap_or(KEPT_ONE_IN))
-}
-
 /// A part of a filter, asked while that is worth it.
 #[derive(Debug)]
 pub(super) struct Adaptive {

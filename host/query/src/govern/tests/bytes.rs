@@ -62,8 +62,7 @@ fn no_answer_has_bytes_of_a_hidden_row() {
             // Pages of Parquet are compressed, but its statistics are not.
             for format in [Format::Json(Rows::Objects), Format::NdJson, Format::Csv, Format::ArrowStream, Format::Parquet] {
                 let answer = lake.start("SELECT * FROM v", &[], Duration::from_secs(60), u64::MAX).await.unwrap();
-                let chunks: Vec<_> =
-                    encode(answer, format, Arc::new(|error| error.to_string())).unwrap().try_collect().await.unwrap();
+                let chunks: Vec<_> = encode(answer, format, Arc::new(ToString::to_string)).unwrap().try_collect().await.unwrap();
                 let bytes = chunks.concat();
                 let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
                 assert!(!has(MARK), "{format:?}, {hides}");
