@@ -89,7 +89,10 @@ pub(super) fn joined(schema: &SchemaRef, parts: &[&Visible]) -> Result<RecordBat
     {
         return Ok(batch.slice(run.start, run.len()));
     }
-    let rows = parts.iter().map(|part| part.rows).sum();
+    let rows: usize = parts.iter().map(|part| part.rows).sum();
+    if rows == 0 {
+        return Ok(RecordBatch::new_empty(Arc::clone(schema)));
+    }
     if parts.len() > FEW_PARTS {
         return coalesced(schema, parts, rows);
     }
