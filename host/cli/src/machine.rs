@@ -9,8 +9,8 @@ const NEEDED: [&str; 9] = ["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", 
 /// Sockets, Parquet files and SlateDB segments open at once; many systems give 1,024.
 const OPEN_FILES: u64 = 65_536;
 
-/// Milliseconds after which the allocator gives memory back that nobody has taken again. At its own second, the next query has the pages
-/// cleared once more by the kernel, which took a tenth of the time of a large join. Measured: docs/BENCHMARKS.md.
+/// Milliseconds after which the allocator gives memory back that nobody has taken again. With its own second, the kernel clears the pages once more
+/// for the next query. Measured: docs/BENCHMARKS.md.
 const GIVE_BACK_MS: std::ffi::c_long = 10_000;
 /// `mi_option_purge_delay` of mimalloc 3, which the bindings do not name.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
@@ -54,7 +54,7 @@ pub(crate) fn raise_open_files() {
 /// Has the allocator keep freed memory for a while. `MIMALLOC_PURGE_DELAY` in the environment says otherwise.
 #[expect(unsafe_code, reason = "an option of the allocator has no safe setter")]
 pub(crate) fn keep_freed_memory() {
-    // SAFETY: sets a number; nothing is read or written but the option, under the allocator's own rules for any thread at any time.
+    // SAFETY: writes one number of the allocator's, before a server has started any other thread that could read it meanwhile.
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, GIVE_BACK_MS) }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 
 use crate::checksum::Damaged;
 
-/// Kinds that are told of one error. They say `Arrow(CastError)`, not more.
+/// Kinds that are told of one error: its own and those of its causes, as in `ArrowError: CastError`.
 const MAX_KINDS: usize = 8;
 
 /// An error whose text is not told, only of which kind it and its causes are.
@@ -19,12 +19,6 @@ impl Quiet {
     /// Around an error of a library.
     pub fn of(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Box::new(error))
-    }
-}
-
-impl<E: Error + Send + Sync + 'static> From<Box<E>> for Quiet {
-    fn from(error: Box<E>) -> Self {
-        Self(error)
     }
 }
 
@@ -42,13 +36,16 @@ impl fmt::Debug for Quiet {
 
 impl Error for Quiet {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        causes(self.0.as_ref()).find(|cause| speaks(*cause))
+        speaking(self.0.as_ref())
     }
 }
 
-/// The kinds of an error and of its causes, without their texts.
+/// The same in one line, of an error that somebody else needs: kinds, and what the storage or the system says.
 pub fn quietly(error: &(dyn Error + 'static)) -> impl fmt::Display {
-    fmt::from_fn(move |f| kinds(error, f))
+    fmt::from_fn(move |f| {
+        kinds(error, f)?;
+        speaking(error).map_or(Ok(()), |cause| write!(f, ": {cause}"))
+    })
 }
 
 fn kinds(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,6 +64,11 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
     std::iter::successors(Some(error), |&error: &&'e (dyn Error + 'static)| error.source())
 }
 
+/// The first cause that may be told.
+fn speaking<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    causes(error).find(|cause| speaks(*cause))
+}
+
 /// Whether the error says what is wrong with a file, a disk or a network.
 fn speaks(error: &(dyn Error + 'static)) -> bool {
     // One that was made of another error says what that does.
@@ -77,7 +79,7 @@ fn speaks(error: &(dyn Error + 'static)) -> bool {
         || error.downcast_ref::<io::Error>().is_some_and(is_of_the_system)
 }
 
-/// Takes the first word of what is written, with what encloses it: `External(Io` of `External(Io("…"))`.
+/// Takes the first word of what is written: `External` of `External(Io("…"))`. The rest is not even formatted.
 struct Kind<'f, 'a>(&'f mut fmt::Formatter<'a>);
 
 impl fmt::Write for Kind<'_, '_> {
@@ -122,6 +124,9 @@ mod tests {
         let store = Quiet::of(Library::Store("HUSH".into(), absent));
         assert_eq!(store.to_string(), "Store");
         assert!(store.source().is_some_and(|source| source.to_string().contains("a/b")));
+        let absent = object_store::Error::NotFound { path: "a/b".into(), source: "gone".into() };
+        let line = quietly(&Library::Store("HUSH".into(), absent)).to_string();
+        assert!(line.starts_with("Store: ") && line.contains("a/b") && !line.contains("HUSH"), "{line}");
         let full = Quiet::of(Library::Disk(io::ErrorKind::StorageFull.into()));
         assert!(lines(&full).ends_with("no storage space"), "{}", lines(&full));
         let custom = Quiet::of(Library::Disk(io::Error::other(cast())));

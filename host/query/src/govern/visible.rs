@@ -17,7 +17,7 @@ const RUN_ROWS: usize = 8;
 const FEW_PARTS: usize = 4;
 
 /// Rows of a batch, in its order.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Visible {
     batch: RecordBatch,
     /// Ascending, none of them empty, none next to another.

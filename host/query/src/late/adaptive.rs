@@ -41,17 +41,14 @@ impl Tally {
         Arc::new(Self { filter: Arc::clone(filter), counts: Mutex::default() })
     }
 
-    fn generation(&self) -> u64 {
-        snapshot_generation(&self.filter)
-    }
-
-    fn is_worth_asking(&self) -> bool {
-        let generation = self.generation();
+    /// Which of its states is worth asking; none if it lets too much through.
+    fn worth_asking(&self) -> Option<u64> {
+        let generation = snapshot_generation(&self.filter);
         let mut counts = self.counts.lock();
         if counts.generation != generation {
             *counts = Counts { generation, ..Counts::default() };
         }
-        counts.asked < SAMPLE_ROWS || counts.kept * KEPT_ONE_IN < counts.asked
+        (counts.asked < SAMPLE_ROWS || counts.kept * KEPT_ONE_IN < counts.asked).then_some(generation)
     }
 
     fn note(&self, generation: u64, asked: usize, kept: usize) {
@@ -62,6 +59,7 @@ impl Tally {
         }
     }
 }
+
 /// A part of a filter, asked while that is worth it.
 #[derive(Debug)]
 pub(super) struct Adaptive {
@@ -94,10 +92,7 @@ impl PhysicalExpr for Adaptive {
         const ALL: ColumnarValue = ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)));
         match &self.role {
             Role::Leads(tally) => {
-                if !tally.is_worth_asking() {
-                    return Ok(ALL);
-                }
-                let generation = tally.generation();
+                let Some(generation) = tally.worth_asking() else { return Ok(ALL) };
                 let value = self.inner.evaluate(batch)?;
                 // A constant is what it is before the join knows its keys.
                 if let ColumnarValue::Array(values) = &value
@@ -108,7 +103,7 @@ impl PhysicalExpr for Adaptive {
                 Ok(value)
             }
             Role::Follows(tallies) => {
-                let is_worth = tallies.iter().any(|tally| tally.is_worth_asking());
+                let is_worth = tallies.iter().any(|tally| tally.worth_asking().is_some());
                 if is_worth { self.inner.evaluate(batch) } else { Ok(ALL) }
             }
         }
@@ -169,5 +164,99 @@ impl Eq for Adaptive {}
 impl Hash for Adaptive {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.inner.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    use datafusion::logical_expr::{ColumnarValue, Operator};
+    use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterPhysicalExpr, lit};
+    use datafusion::physical_expr::{PhysicalExpr, conjunction};
+    use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
+
+    use super::{Adaptive, KEPT_ONE_IN, SAMPLE_ROWS, adaptive};
+
+    const BATCH: usize = 8_192;
+
+    fn compared(operator: Operator, value: i64) -> Arc<dyn PhysicalExpr> {
+        Arc::new(BinaryExpr::new(Arc::new(Column::new("a", 0)), operator, lit(value)))
+    }
+
+    /// A filter that a join would tell, `a <> 7` of the statement beside it, and the two as parts.
+    fn parts() -> (Arc<DynamicFilterPhysicalExpr>, [Arc<dyn PhysicalExpr>; 2]) {
+        let told = Arc::new(DynamicFilterPhysicalExpr::new(vec![Arc::new(Column::new("a", 0))], lit(true)));
+        let parts: Vec<_> = adaptive(vec![Arc::clone(&told) as _], vec![compared(Operator::NotEq, 7)]).collect();
+        (told, parts.try_into().unwrap())
+    }
+
+    fn batch() -> RecordBatch {
+        let rows: ArrayRef = Arc::new((0i64..).take(BATCH).collect::<Int64Array>());
+        RecordBatch::try_from_iter([("a", rows)]).unwrap()
+    }
+
+    /// How many rows are kept; none if nothing was asked.
+    fn kept(part: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+        match part.evaluate(&batch()).unwrap() {
+            ColumnarValue::Array(values) => Some(values.as_boolean().true_count()),
+            ColumnarValue::Scalar(value) => {
+                assert_eq!(value.to_string(), "true");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn what_lets_much_through_is_asked_for_a_while_and_what_it_says_anew_is_asked_again() {
+        let (told, [leads, follows]) = parts();
+        // The join knows nothing yet: that is no sample.
+        for _ in 0..2 * SAMPLE_ROWS / BATCH {
+            assert_eq!(kept(&leads), None);
+            assert_eq!(kept(&follows), Some(BATCH - 1));
+        }
+        let one_in_ten = i64::try_from(BATCH / KEPT_ONE_IN + 1).unwrap();
+        told.update(compared(Operator::Lt, one_in_ten)).unwrap();
+        for _ in 0..SAMPLE_ROWS / BATCH {
+            assert_eq!(kept(&follows), Some(BATCH - 1));
+            assert_eq!(kept(&leads), Some(BATCH / KEPT_ONE_IN + 1));
+        }
+        assert_eq!((kept(&leads), kept(&follows)), (None, None), "enough is known");
+        told.update(compared(Operator::Lt, 5)).unwrap();
+        for _ in 0..2 * SAMPLE_ROWS / BATCH {
+            assert_eq!((kept(&leads), kept(&follows)), (Some(5), Some(BATCH - 1)));
+        }
+    }
+
+    /// Each file and each range of it has a copy, whose columns are its own.
+    #[test]
+    fn copies_of_a_part_count_together() {
+        let (told, [leads, _]) = parts();
+        told.update(compared(Operator::GtEq, 0)).unwrap();
+        let copies = [(); 2].map(|()| {
+            let children = leads.children().into_iter().map(Arc::clone).collect();
+            Arc::clone(&leads).with_new_children(children).unwrap()
+        });
+        for at in 0..SAMPLE_ROWS / BATCH {
+            assert_eq!(kept(&copies[at % 2]), Some(BATCH));
+        }
+        assert_eq!(copies.each_ref().map(kept), [None, None]);
+    }
+
+    /// What prunes files and row groups by statistics gets the expressions themselves, also of what is asked no more.
+    #[test]
+    fn a_snapshot_is_of_what_is_inside() {
+        let (told, parts) = parts();
+        told.update(compared(Operator::Lt, 5)).unwrap();
+        let snapshot = snapshot_physical_expr(conjunction(parts)).unwrap();
+        assert_eq!(snapshot.to_string(), "a@0 < 5 AND a@0 != 7");
+        snapshot
+            .apply(|node| {
+                assert!(!node.is::<Adaptive>());
+                Ok(TreeNodeRecursion::Continue)
+            })
+            .unwrap();
     }
 }

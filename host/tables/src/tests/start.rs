@@ -352,3 +352,30 @@ async fn a_dataset_whose_record_says_data_or_local_is_in_the_primary_bucket() {
         assert_eq!((migrated.renamed, migrated.total), (1, 1));
     }
 }
+
+/// What the library says of a commit that is none quotes it; what we say does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_somebody_breaks_is_told_by_kind_and_not_by_what_stands_in_it() {
+    const MARK: &str = "HUSH";
+    let directory = TempDir::new().unwrap();
+    let host = Host::open(&directory).await;
+    host.write("people", vec![rows(0, 3)]).await.unwrap();
+    let folder = host.folder("people");
+    let commit = format!(r#"{{"add":{{"path":"{MARK}","partitionValues":{{}},"size":"{MARK}"}}}}"#);
+    std::fs::write(folder.join("_delta_log/00000000000000000001.json"), commit).unwrap();
+
+    let url = url::Url::from_directory_path(&folder).unwrap();
+    let library = deltalake_core::open_table(url).await.unwrap_err();
+    assert!(told(&library).contains(MARK), "the library quotes it: {}", told(&library));
+    let table = host.tables.table(&name("people")).unwrap();
+    let ours = table.log.load().await.unwrap_err();
+    assert!(matches!(ours, TableError::Delta { .. }), "{ours:?}");
+    let text = format!("{} {ours:?}", told(&ours));
+    assert!(text.contains("Quiet(") && !text.contains(MARK), "{text}");
+}
+
+/// An error and its causes, as the log has them.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

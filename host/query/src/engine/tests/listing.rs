@@ -69,6 +69,13 @@ async fn a_statement_is_described_without_being_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_column_of_a_join_with_itself_lists_each_name_once() {
+    let host = Host::open().await;
+    let error = host.text(&rita(), "SELECT zzz FROM adults a JOIN adults b ON a.id = b.id").await.unwrap_err();
+    assert_eq!(error.members()["columns"], json!(["id", "name"]), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn parameters_may_come_as_a_row_of_typed_columns() {
     let host = Host::open().await;
     let id: ArrayRef = Arc::new(Int64Array::from(vec![20]));
