@@ -323,3 +323,21 @@ async fn a_statement_of_a_few_words_takes_no_more_memory_than_there_is_for_it() 
     assert!(resident_mib(lake.pid()) < 4_000, "{} MiB", resident_mib(lake.pid()));
     lake.sql("SELECT 1 AS n").await.expect_cell("n", 1);
 }
+
+/// A join tells the scan of its larger side what it needs; the scan stops asking where that is much. The answer is the same.
+#[tokio::test]
+async fn a_join_that_keeps_little_and_one_that_keeps_much_answer_what_they_should() {
+    const ROWS: i64 = 200_000;
+    let lake = Lake::start().await;
+    let big = (0..ROWS).fold("id,k\n".to_owned(), |csv, id| csv + &format!("{id},{}\n", id % 100));
+    lake.ingest("big", big).await.expect_ok();
+    for (name, keys) in [("few", 3..4), ("many", 0..60)] {
+        let small = keys.clone().fold("k\n".to_owned(), |csv, k| csv + &format!("{k}\n"));
+        lake.ingest(name, small).await.expect_ok();
+        let sql = format!("SELECT count(*) AS n, sum(id) AS s FROM big JOIN {name} ON big.k = {name}.k WHERE id <> 103");
+        let told = lake.sql(&sql).await;
+        let kept = || (0..ROWS).filter(|id| keys.contains(&(id % 100)) && *id != 103);
+        told.expect_cell("n", i64::try_from(kept().count()).unwrap());
+        told.expect_cell("s", kept().sum::<i64>());
+    }
+}
